@@ -1,0 +1,665 @@
+//! What `incusbox-run` and `incusbox-agent` say to each other.
+//!
+//! incusd carries three byte streams between them: to the agent's stdin, from its stdout and from
+//! its stderr. The agent's *stdout* stays raw: the command's own stdout, nothing added, so that bulk
+//! data costs no framing. The other two carry frames: one byte of kind, four bytes of payload
+//! length (little-endian), the payload.
+//!
+//! Several things share a framed stream, and none may wait behind another: a signal must pass
+//! although the command reads no stdin. So each kind of data has a window (as in SSH, RFC 4254
+//! section 5.2): the sender never has more bytes under way than the receiver granted, and the
+//! receiver keeps room for all of them.
+//!
+//! Both sides come from one build: the agent's path in the box names its version, so there is
+//! nothing to negotiate. `PROTOCOL` is checked all the same, in case a file was tampered with.
+
+use std::fmt;
+
+use crate::exit::ExitStatus;
+use crate::sys::terminal::{CONTROL_CHARACTERS, Settings, Size};
+
+/// The version of what stands in this file.
+pub const PROTOCOL: u16 = 1;
+/// The first bytes of the agent's `Hello`: no shell and no dynamic linker says this by chance.
+pub const MAGIC: &[u8] = b"incusbox-agent\0";
+
+/// Bytes of a frame before its payload.
+pub const HEADER: usize = 5;
+/// The largest payload of a request: arguments and environment, which execve(2) limits to 6 MiB.
+pub const MAX_REQUEST: usize = 8 << 20;
+/// The largest payload of any other frame.
+pub const MAX_PAYLOAD: usize = 128 << 10;
+
+/// The window of stdin at first. A grant says then that the command *took* so many bytes: what is
+/// under way can still be left for whoever reads the host's stdin next.
+pub const STDIN_FIRST_WINDOW: usize = 64 << 10;
+/// A command that took this much of its stdin is a reader of streams. From then on a grant only
+/// says that there is room, and the host reads ahead.
+pub const STDIN_READER: usize = 32 << 10;
+/// The window of a reader's stdin.
+pub const STDIN_WINDOW: usize = 1 << 20;
+/// The window of keyboard input.
+pub const KEYS_WINDOW: usize = 64 << 10;
+/// The window of the command's stderr.
+pub const STDERR_WINDOW: usize = 256 << 10;
+/// The window of what the command's terminal shows.
+pub const SCREEN_WINDOW: usize = 256 << 10;
+
+/// A kind of data that has a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Host to box: the command's stdin.
+    Stdin = 0,
+    /// Host to box: the keyboard.
+    Keys = 1,
+    /// Box to host: the command's stderr.
+    Stderr = 2,
+    /// Box to host: the command's terminal.
+    Screen = 3,
+}
+
+impl Stream {
+    fn from_byte(byte: u8) -> Result<Stream, Malformed> {
+        Ok(match byte {
+            0 => Stream::Stdin,
+            1 => Stream::Keys,
+            2 => Stream::Stderr,
+            3 => Stream::Screen,
+            _ => return Err(Malformed("stream")),
+        })
+    }
+}
+
+/// Bytes that are no message of this protocol; says which part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed(pub &'static str);
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "malformed {}", self.0)
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// What a standard descriptor of the command shall be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fd {
+    /// The terminal.
+    Terminal = 0,
+    /// A pipe to or from the host.
+    Pipe = 1,
+    /// `/dev/null`.
+    Null = 2,
+    /// Closed.
+    Closed = 3,
+}
+
+/// What to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// The user's login shell.
+    LoginShell,
+    /// A program and its arguments; never empty.
+    Argv(Vec<Vec<u8>>),
+}
+
+/// As whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum User {
+    /// The account of the box with this user id, else the one of this name.
+    Host {
+        /// The user's id on the host.
+        uid: u32,
+        /// The user's name on the host; empty where it has none.
+        name: Vec<u8>,
+    },
+    /// An account of the box, by name or number.
+    Named(Vec<u8>),
+}
+
+/// Whether a missing working directory matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Go on in the user's home.
+    UseHome = 0,
+    /// Refuse.
+    Refuse = 1,
+}
+
+/// The environment below the variables that the request names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// What a login shell of the user exports.
+    Login = 0,
+    /// Only HOME, USER, LOGNAME, SHELL and PATH.
+    Clean = 1,
+}
+
+/// The command's terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terminal {
+    /// The settings to start with: the host's.
+    pub settings: Settings,
+    /// The size to start with.
+    pub size: Size,
+    /// Whether the agent has to say when a program waits for the keyboard.
+    pub watch: Watch,
+}
+
+/// Whether the agent has to say when a program waits for the keyboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// The host forwards the keyboard from the start.
+    No = 0,
+    /// The host leaves its terminal to others (a pager at the end of the pipe) until asked.
+    Yes = 1,
+}
+
+/// All that the agent needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The box's name, for `INCUSBOX_BOX`.
+    pub box_name: Vec<u8>,
+    /// What to run.
+    pub command: Command,
+    /// As whom.
+    pub user: User,
+    /// Where: an absolute path; empty for the user's home.
+    pub directory: Vec<u8>,
+    /// What to do when that is missing.
+    pub missing: Missing,
+    /// The environment below `environment`.
+    pub base: Base,
+    /// Variables to set, in order.
+    pub environment: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What stdin, stdout and stderr shall be.
+    pub fds: [Fd; 3],
+    /// The terminal, when one of them is one.
+    pub terminal: Option<Terminal>,
+    /// Signals to ignore: bit N-1 for signal N.
+    pub ignored_signals: u64,
+    /// Where to move the agent's own file before anything else: it was just pushed under a
+    /// temporary name.
+    pub install_as: Option<Vec<u8>>,
+}
+
+/// From `incusbox-run` to the agent, on its stdin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToAgent<'a> {
+    /// The first frame.
+    Request(Box<Request>),
+    /// Bytes for the command's stdin.
+    Stdin(&'a [u8]),
+    /// The end of the command's stdin.
+    StdinEnd,
+    /// Bytes for the command's terminal.
+    Keys(&'a [u8]),
+    /// The end of keyboard input: the terminal's end-of-file character is due.
+    KeysEnd,
+    /// The terminal has a new size.
+    Resize(Size),
+    /// A signal for the command's process group.
+    Signal(i32),
+    /// More bytes of this stream may be sent.
+    Grant(Stream, u32),
+    /// Nobody on the host reads this output any more.
+    OutputClosed(Fd1Or2),
+    /// The host's terminal is gone.
+    Hangup,
+}
+
+/// One of the two outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fd1Or2 {
+    /// stdout.
+    Stdout = 1,
+    /// stderr.
+    Stderr = 2,
+}
+
+/// Why the agent could not run the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The program was not found.
+    NotFound = 0,
+    /// The program cannot be executed.
+    NotExecutable = 1,
+    /// The box has no such user.
+    NoUser = 2,
+    /// The working directory that was asked for cannot be entered.
+    Directory = 3,
+    /// No pty could be made.
+    Pty = 4,
+    /// The request was not understood: another protocol.
+    Protocol = 5,
+    /// A step of the set-up failed.
+    Setup = 6,
+}
+
+/// Why and with what the agent could not run the command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which step.
+    pub reason: Reason,
+    /// The error number, 0 for none.
+    pub errno: i32,
+    /// What it happened to: a program, a user, a directory, a step.
+    pub subject: Vec<u8>,
+}
+
+/// The last word on a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exited {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Bytes that were written to the raw stdout stream.
+    pub stdout_bytes: u64,
+    /// Bytes of stdin that the command took.
+    pub stdin_taken: u64,
+}
+
+/// Where the command started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the directory asked for.
+    Asked = 0,
+    /// In the user's home: the box has no such directory.
+    Home = 1,
+    /// In `/`: there is no home either.
+    Root = 2,
+}
+
+/// From the agent to `incusbox-run`, on its stderr.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FromAgent<'a> {
+    /// The first frame: the agent lives and speaks this protocol.
+    Hello(u16),
+    /// The command runs.
+    Started(Place),
+    /// Bytes of the command's stderr.
+    Stderr(&'a [u8]),
+    /// Bytes that the command's terminal shows.
+    Screen(&'a [u8]),
+    /// More bytes of this stream may be sent.
+    Grant(Stream, u32),
+    /// Nobody reads the command's stdin any more.
+    InputClosed,
+    /// The command was stopped by this signal.
+    Stopped(i32),
+    /// A program waits for the keyboard or changed the terminal's settings.
+    TerminalWanted,
+    /// The command ended, after all its output.
+    Exited(Exited),
+    /// The command was not run.
+    Failed(Failure),
+}
+
+/// Appends one frame.
+fn frame(out: &mut Vec<u8>, kind: u8, payload: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[kind, 0, 0, 0, 0]);
+    payload(out);
+    let length = (out.len() - start - HEADER) as u32;
+    out[start + 1..start + HEADER].copy_from_slice(&length.to_le_bytes());
+}
+
+/// The header of a `Stdin` frame of `length` bytes, for a caller that read them into place.
+pub fn stdin_header(length: usize) -> [u8; HEADER] {
+    let [a, b, c, d] = (length as u32).to_le_bytes();
+    [2, a, b, c, d]
+}
+
+impl ToAgent<'_> {
+    /// Appends the frame to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            ToAgent::Request(request) => frame(out, 1, |out| encode_request(request, out)),
+            ToAgent::Stdin(data) => frame(out, 2, |out| out.extend_from_slice(data)),
+            ToAgent::StdinEnd => frame(out, 3, |_| ()),
+            ToAgent::Keys(data) => frame(out, 4, |out| out.extend_from_slice(data)),
+            ToAgent::KeysEnd => frame(out, 5, |_| ()),
+            ToAgent::Resize(size) => frame(out, 6, |out| put_size(out, *size)),
+            ToAgent::Signal(signal) => frame(out, 7, |out| out.push(*signal as u8)),
+            ToAgent::Grant(stream, bytes) => frame(out, 8, |out| put_grant(out, *stream, *bytes)),
+            ToAgent::OutputClosed(fd) => frame(out, 9, |out| out.push(*fd as u8)),
+            ToAgent::Hangup => frame(out, 10, |_| ()),
+        }
+    }
+}
+
+impl FromAgent<'_> {
+    /// Appends the frame to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            FromAgent::Hello(protocol) => frame(out, 0xb0, |out| {
+                out.extend_from_slice(MAGIC);
+                out.extend_from_slice(&protocol.to_le_bytes());
+            }),
+            FromAgent::Started(place) => frame(out, 0xb1, |out| out.push(*place as u8)),
+            FromAgent::Stderr(data) => frame(out, 0xb2, |out| out.extend_from_slice(data)),
+            FromAgent::Screen(data) => frame(out, 0xb3, |out| out.extend_from_slice(data)),
+            FromAgent::Grant(stream, bytes) => {
+                frame(out, 0xb4, |out| put_grant(out, *stream, *bytes));
+            }
+            FromAgent::InputClosed => frame(out, 0xb5, |_| ()),
+            FromAgent::Stopped(signal) => frame(out, 0xb6, |out| out.push(*signal as u8)),
+            FromAgent::TerminalWanted => frame(out, 0xb7, |_| ()),
+            FromAgent::Exited(exited) => frame(out, 0xb8, |out| {
+                let (kind, number) = match exited.status {
+                    ExitStatus::Code(code) => (0, code),
+                    ExitStatus::Signal(signal) => (1, signal as u8),
+                };
+                out.extend_from_slice(&[kind, number]);
+                out.extend_from_slice(&exited.stdout_bytes.to_le_bytes());
+                out.extend_from_slice(&exited.stdin_taken.to_le_bytes());
+            }),
+            FromAgent::Failed(failure) => frame(out, 0xb9, |out| {
+                out.push(failure.reason as u8);
+                out.extend_from_slice(&failure.errno.to_le_bytes());
+                put_bytes(out, &failure.subject);
+            }),
+        }
+    }
+}
+
+/// A frame's kind, its payload, and how many bytes it took in all.
+pub type Split<'a> = (u8, &'a [u8], usize);
+
+/// Takes the first frame off `bytes`: its kind, its payload and how many bytes it took. `None`
+/// while it is not whole yet.
+///
+/// # Errors
+/// A length above the limit for its kind: the stream is not ours.
+pub fn split(bytes: &[u8]) -> Result<Option<Split<'_>>, Malformed> {
+    let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else { return Ok(None) };
+    let [kind, a, b, c, d] = *header;
+    let length = u32::from_le_bytes([a, b, c, d]) as usize;
+    let limit = if kind == 1 { MAX_REQUEST } else { MAX_PAYLOAD };
+    if length > limit {
+        return Err(Malformed("frame length"));
+    }
+    Ok(rest.get(..length).map(|payload| (kind, payload, HEADER + length)))
+}
+
+/// Reads the payload of a frame to the agent.
+///
+/// # Errors
+/// An unknown kind or a payload that is not of its form.
+pub fn decode_to_agent(kind: u8, payload: &[u8]) -> Result<ToAgent<'_>, Malformed> {
+    let mut reader = Reader(payload);
+    let message = match kind {
+        1 => ToAgent::Request(Box::new(decode_request(&mut reader)?)),
+        2 => return Ok(ToAgent::Stdin(payload)),
+        3 => ToAgent::StdinEnd,
+        4 => return Ok(ToAgent::Keys(payload)),
+        5 => ToAgent::KeysEnd,
+        6 => ToAgent::Resize(reader.size()?),
+        7 => ToAgent::Signal(reader.signal()?),
+        8 => {
+            let (stream, bytes) = reader.grant()?;
+            ToAgent::Grant(stream, bytes)
+        }
+        9 => ToAgent::OutputClosed(match reader.byte()? {
+            1 => Fd1Or2::Stdout,
+            2 => Fd1Or2::Stderr,
+            _ => return Err(Malformed("output number")),
+        }),
+        10 => ToAgent::Hangup,
+        _ => return Err(Malformed("kind of frame")),
+    };
+    reader.end()?;
+    Ok(message)
+}
+
+/// Reads the payload of a frame from the agent.
+///
+/// # Errors
+/// An unknown kind or a payload that is not of its form.
+pub fn decode_from_agent(kind: u8, payload: &[u8]) -> Result<FromAgent<'_>, Malformed> {
+    let mut reader = Reader(payload);
+    let message = match kind {
+        0xb0 => {
+            if reader.take(MAGIC.len())? != MAGIC {
+                return Err(Malformed("greeting"));
+            }
+            FromAgent::Hello(reader.u16()?)
+        }
+        0xb1 => FromAgent::Started(match reader.byte()? {
+            0 => Place::Asked,
+            1 => Place::Home,
+            2 => Place::Root,
+            _ => return Err(Malformed("place")),
+        }),
+        0xb2 => return Ok(FromAgent::Stderr(payload)),
+        0xb3 => return Ok(FromAgent::Screen(payload)),
+        0xb4 => {
+            let (stream, bytes) = reader.grant()?;
+            FromAgent::Grant(stream, bytes)
+        }
+        0xb5 => FromAgent::InputClosed,
+        0xb6 => FromAgent::Stopped(reader.signal()?),
+        0xb7 => FromAgent::TerminalWanted,
+        0xb8 => {
+            let status = match reader.byte()? {
+                0 => ExitStatus::Code(reader.byte()?),
+                1 => ExitStatus::Signal(reader.signal()?),
+                _ => return Err(Malformed("exit status")),
+            };
+            let (stdout_bytes, stdin_taken) = (reader.u64()?, reader.u64()?);
+            FromAgent::Exited(Exited { status, stdout_bytes, stdin_taken })
+        }
+        0xb9 => {
+            let reason = Reason::from_byte(reader.byte()?)?;
+            let errno = reader.u32()? as i32;
+            FromAgent::Failed(Failure { reason, errno, subject: reader.bytes()?.to_vec() })
+        }
+        _ => return Err(Malformed("kind of frame")),
+    };
+    reader.end()?;
+    Ok(message)
+}
+
+impl Reason {
+    /// The reason of this number.
+    ///
+    /// # Errors
+    /// For a number that is none.
+    pub fn from_byte(byte: u8) -> Result<Reason, Malformed> {
+        use Reason::*;
+        [NotFound, NotExecutable, NoUser, Directory, Pty, Protocol, Setup]
+            .get(usize::from(byte))
+            .copied()
+            .ok_or(Malformed("reason"))
+    }
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+fn put_size(out: &mut Vec<u8>, size: Size) {
+    for number in [size.columns, size.rows, size.x_pixels, size.y_pixels] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+}
+
+fn put_grant(out: &mut Vec<u8>, stream: Stream, bytes: u32) {
+    out.push(stream as u8);
+    out.extend_from_slice(&bytes.to_le_bytes());
+}
+
+fn encode_request(request: &Request, out: &mut Vec<u8>) {
+    out.extend_from_slice(&PROTOCOL.to_le_bytes());
+    put_bytes(out, &request.box_name);
+    let argv: &[Vec<u8>] = match &request.command {
+        Command::LoginShell => &[],
+        Command::Argv(argv) => argv,
+    };
+    out.extend_from_slice(&(argv.len() as u32).to_le_bytes());
+    for argument in argv {
+        put_bytes(out, argument);
+    }
+    match &request.user {
+        User::Host { uid, name } => {
+            out.push(0);
+            out.extend_from_slice(&uid.to_le_bytes());
+            put_bytes(out, name);
+        }
+        User::Named(name) => {
+            out.push(1);
+            put_bytes(out, name);
+        }
+    }
+    put_bytes(out, &request.directory);
+    out.extend_from_slice(&[request.missing as u8, request.base as u8]);
+    out.extend_from_slice(&(request.environment.len() as u32).to_le_bytes());
+    for (name, value) in &request.environment {
+        put_bytes(out, name);
+        put_bytes(out, value);
+    }
+    out.extend(request.fds.map(|fd| fd as u8));
+    out.push(u8::from(request.terminal.is_some()));
+    if let Some(terminal) = &request.terminal {
+        for flags in terminal.settings.flags {
+            out.extend_from_slice(&flags.to_le_bytes());
+        }
+        out.extend_from_slice(&terminal.settings.characters);
+        put_size(out, terminal.size);
+        out.push(terminal.watch as u8);
+    }
+    out.extend_from_slice(&request.ignored_signals.to_le_bytes());
+    put_bytes(out, request.install_as.as_deref().unwrap_or_default());
+}
+
+fn decode_request(reader: &mut Reader<'_>) -> Result<Request, Malformed> {
+    if reader.u16()? != PROTOCOL {
+        return Err(Malformed("protocol version"));
+    }
+    let box_name = reader.bytes()?.to_vec();
+    let argv = reader.list(|reader| Ok(reader.bytes()?.to_vec()))?;
+    let command = if argv.is_empty() { Command::LoginShell } else { Command::Argv(argv) };
+    let user = match reader.byte()? {
+        0 => User::Host { uid: reader.u32()?, name: reader.bytes()?.to_vec() },
+        1 => User::Named(reader.bytes()?.to_vec()),
+        _ => return Err(Malformed("user")),
+    };
+    let directory = reader.bytes()?.to_vec();
+    let missing = if reader.flag()? { Missing::Refuse } else { Missing::UseHome };
+    let base = if reader.flag()? { Base::Clean } else { Base::Login };
+    let environment =
+        reader.list(|reader| Ok((reader.bytes()?.to_vec(), reader.bytes()?.to_vec())))?;
+    let fds = [reader.fd()?, reader.fd()?, reader.fd()?];
+    let terminal = if reader.flag()? { Some(reader.terminal()?) } else { None };
+    let ignored_signals = reader.u64()?;
+    let install_as = Some(reader.bytes()?.to_vec()).filter(|path| !path.is_empty());
+    Ok(Request {
+        box_name,
+        command,
+        user,
+        directory,
+        missing,
+        base,
+        environment,
+        fds,
+        terminal,
+        ignored_signals,
+        install_as,
+    })
+}
+
+/// Reads a payload from its front.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(Malformed("frame: too short"))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        self.take(N)?.try_into().map_err(|_| Malformed("frame: too short"))
+    }
+
+    fn byte(&mut self) -> Result<u8, Malformed> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    fn flag(&mut self) -> Result<bool, Malformed> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Malformed("flag")),
+        }
+    }
+
+    fn u16(&mut self) -> Result<u16, Malformed> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+
+    fn u32(&mut self) -> Result<u32, Malformed> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64, Malformed> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
+        let length = self.u32()? as usize;
+        self.take(length)
+    }
+
+    fn list<T>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<T, Malformed>,
+    ) -> Result<Vec<T>, Malformed> {
+        let count = self.u32()?;
+        // Nothing is reserved by a number that the other side chose.
+        (0..count).map(|_| item(self)).collect()
+    }
+
+    fn signal(&mut self) -> Result<i32, Malformed> {
+        match self.byte()? {
+            signal @ 1..=64 => Ok(i32::from(signal)),
+            _ => Err(Malformed("signal number")),
+        }
+    }
+
+    fn fd(&mut self) -> Result<Fd, Malformed> {
+        Ok(match self.byte()? {
+            0 => Fd::Terminal,
+            1 => Fd::Pipe,
+            2 => Fd::Null,
+            3 => Fd::Closed,
+            _ => return Err(Malformed("descriptor")),
+        })
+    }
+
+    fn size(&mut self) -> Result<Size, Malformed> {
+        let (columns, rows) = (self.u16()?, self.u16()?);
+        Ok(Size { columns, rows, x_pixels: self.u16()?, y_pixels: self.u16()? })
+    }
+
+    fn grant(&mut self) -> Result<(Stream, u32), Malformed> {
+        Ok((Stream::from_byte(self.byte()?)?, self.u32()?))
+    }
+
+    fn terminal(&mut self) -> Result<Terminal, Malformed> {
+        let flags = [self.u32()?, self.u32()?, self.u32()?, self.u32()?];
+        let characters = self.array::<CONTROL_CHARACTERS>()?;
+        let size = self.size()?;
+        let watch = if self.flag()? { Watch::Yes } else { Watch::No };
+        Ok(Terminal { settings: Settings { flags, characters }, size, watch })
+    }
+
+    fn end(&self) -> Result<(), Malformed> {
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed("frame: too long")) }
+    }
+}
+
+#[cfg(test)]
+#[path = "protocol_tests.rs"]
+mod tests;

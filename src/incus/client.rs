@@ -1,0 +1,423 @@
+//! Requests to the daemon: one kept connection, and a connection for each websocket.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+
+use super::error::Error;
+use super::http::{self, Body, Response};
+use super::socket::{self, Daemon};
+use super::types::{Envelope, Exec, Operation};
+use super::websocket;
+use crate::sys::poll::{Interest, PollSet};
+
+/// How long an answer may take. Incus answers in milliseconds; a loaded machine, or a daemon that
+/// is just starting, may need many seconds.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A connection to the daemon, in one project.
+#[derive(Debug)]
+pub struct Client {
+    daemon: Daemon,
+    project: Option<String>,
+    stream: UnixStream,
+    /// Bytes that arrived and are not used yet.
+    inbox: Vec<u8>,
+}
+
+/// A command that Incus was asked to run.
+#[derive(Debug)]
+pub struct Started {
+    /// The path of the operation, `/1.0/operations/UUID`.
+    pub operation: String,
+    /// The secrets of its websockets.
+    pub secrets: std::collections::BTreeMap<String, String>,
+}
+
+/// A websocket that is open: the connection, and what was read behind the handshake.
+#[derive(Debug)]
+pub struct Stream {
+    /// The connection.
+    pub socket: UnixStream,
+    /// Bytes behind the handshake's answer.
+    pub rest: Vec<u8>,
+}
+
+impl Client {
+    /// Finds the daemon and connects to it. `project` is what the user named; else the socket may
+    /// imply one.
+    ///
+    /// # Errors
+    /// See [`socket::find`].
+    pub fn connect(project: Option<String>) -> Result<Client, Error> {
+        let (daemon, stream) = socket::find()?;
+        let project = project.or_else(|| daemon.implied_project());
+        Ok(Client { daemon, project, stream, inbox: Vec::new() })
+    }
+
+    /// The daemon that this client talks to.
+    pub fn daemon(&self) -> &Daemon {
+        &self.daemon
+    }
+
+    /// The project, when it is not the default one.
+    pub fn project(&self) -> Option<&str> {
+        self.project.as_deref()
+    }
+
+    /// A path with `project=` and `query` (already encoded, without `?`) behind it.
+    pub fn target(&self, path: &str, query: &str) -> String {
+        let mut target = path.to_owned();
+        let mut separator = '?';
+        if let Some(project) = &self.project {
+            target.push_str("?project=");
+            target.push_str(&percent_encode(project));
+            separator = '&';
+        }
+        if !query.is_empty() {
+            target.push(separator);
+            target.push_str(query);
+        }
+        target
+    }
+
+    /// Sends a request without waiting for its answer.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn send(&mut self, doing: &'static str, request: &[u8]) -> Result<(), Error> {
+        write_all(&mut self.stream, request).map_err(|source| broken(doing, source))
+    }
+
+    /// Waits for the next answer.
+    ///
+    /// # Errors
+    /// No answer within `patience`, a closed connection, or one that does not speak HTTP.
+    pub fn receive(&mut self, doing: &'static str, patience: Duration) -> Result<Response, Error> {
+        read_response(
+            &mut self.stream,
+            &mut self.inbox,
+            Body::Expected,
+            doing,
+            Instant::now() + patience,
+        )
+    }
+
+    /// Waits for the answer to a HEAD request.
+    ///
+    /// # Errors
+    /// As [`Client::receive`].
+    pub fn receive_head(&mut self, doing: &'static str) -> Result<Response, Error> {
+        read_response(
+            &mut self.stream,
+            &mut self.inbox,
+            Body::None,
+            doing,
+            Instant::now() + PATIENCE,
+        )
+    }
+
+    /// Takes the answer that was asked for with [`Client::send`] if it has arrived; for use with
+    /// [`AsFd`] in a poll set.
+    ///
+    /// # Errors
+    /// As [`Client::receive`].
+    pub fn try_receive(&mut self, doing: &'static str) -> Result<Option<Response>, Error> {
+        match self.receive(doing, Duration::ZERO) {
+            Ok(response) => Ok(Some(response)),
+            Err(Error::Stalled { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a request and reads what it answers with.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn call<T: DeserializeOwned>(
+        &mut self,
+        doing: &'static str,
+        method: &str,
+        target: &str,
+        body: &[u8],
+    ) -> Result<Envelope<T>, Error> {
+        self.send(
+            doing,
+            &http::request(method, target, &[("Content-Type", "application/json")], body),
+        )?;
+        let response = self.receive(doing, PATIENCE)?;
+        decode(doing, &response)
+    }
+
+    /// Asks for an operation's end without waiting for the answer, which [`Client::ended`] reads.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn send_wait(&mut self, doing: &'static str, operation: &str) -> Result<(), Error> {
+        let target = self.target(&format!("{}/wait", checked_operation(doing, operation)?), "");
+        self.send(doing, &http::request("GET", &target, &[], b""))
+    }
+
+    /// Reads the answer to `/wait`: the operation as it ended. For one that failed Incus answers
+    /// with its error alone, so the operation is asked about once more.
+    ///
+    /// # Errors
+    /// Everything in [`Error`], but for the operation's own failure.
+    pub fn ended(
+        &mut self,
+        doing: &'static str,
+        operation: &str,
+        answer: &Response,
+    ) -> Result<Operation, Error> {
+        let (code, text) = match decode::<Operation>(doing, answer) {
+            Ok(envelope) => return envelope.metadata.ok_or_else(|| missing(doing, "metadata")),
+            Err(Error::Refused { code, text, .. }) => (code, text),
+            Err(error) => return Err(error),
+        };
+        let target = self.target(checked_operation(doing, operation)?, "");
+        match self.call::<Operation>(doing, "GET", &target, b"") {
+            Ok(Envelope { metadata: Some(operation), .. }) => Ok(operation),
+            // Incus forgets an operation 5 s after its end.
+            _ => Ok(Operation { status_code: code, err: text, metadata: None }),
+        }
+    }
+
+    /// Waits until an operation ended, however it did.
+    ///
+    /// # Errors
+    /// Everything in [`Error`], but for the operation's own failure.
+    pub fn wait(
+        &mut self,
+        doing: &'static str,
+        operation: &str,
+        patience: Duration,
+    ) -> Result<Operation, Error> {
+        self.send_wait(doing, operation)?;
+        let answer = self.receive(doing, patience)?;
+        self.ended(doing, operation, &answer)
+    }
+
+    /// Asks Incus to run a command in the instance `name`.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn exec(&mut self, name: &str, exec: &Exec) -> Result<Started, Error> {
+        let doing = "asking it to run a command";
+        let body = serde_json::to_vec(exec)
+            .map_err(|error| Error::Malformed { doing, what: error.to_string() })?;
+        let target = self.target(&format!("/1.0/instances/{name}/exec"), "");
+        let envelope: Envelope<Operation> = self.call(doing, "POST", &target, &body)?;
+        let operation = checked_operation(doing, &envelope.operation)?.to_owned();
+        let metadata = envelope.metadata.and_then(|operation| operation.metadata);
+        let secrets = metadata.ok_or_else(|| missing(doing, "websocket secrets"))?.fds;
+        Ok(Started { operation, secrets })
+    }
+
+    /// Opens the websockets `names` of a command, all at once.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn open_streams<const N: usize>(
+        &self,
+        started: &Started,
+        names: [&str; N],
+    ) -> Result<[Stream; N], Error> {
+        let doing = "connecting the command's streams";
+        let deadline = Instant::now() + PATIENCE;
+        let mut opened = Vec::with_capacity(N);
+        for name in names {
+            let secret =
+                started.secrets.get(name).ok_or_else(|| missing(doing, "a websocket secret"))?;
+            let query = format!("secret={}", percent_encode(secret));
+            let target = self.target(&format!("{}/websocket", started.operation), &query);
+            let mut socket = self.daemon.connect().map_err(|source| broken(doing, source))?;
+            let (request, key) = websocket::upgrade(&target);
+            write_all(&mut socket, &request).map_err(|source| broken(doing, source))?;
+            opened.push((Stream { socket, rest: Vec::new() }, key));
+        }
+        for (Stream { socket, rest }, key) in &mut opened {
+            let response = read_response(socket, rest, Body::Expected, doing, deadline)?;
+            if !websocket::is_granted(&response, key) {
+                return Err(match decode::<serde_json::Value>(doing, &response) {
+                    Err(error @ Error::Refused { .. }) => error,
+                    _ => Error::Malformed { doing, what: "it did not open a websocket".to_owned() },
+                });
+            }
+        }
+        let streams: Vec<Stream> = opened.into_iter().map(|(stream, _)| stream).collect();
+        streams.try_into().map_err(|_| missing(doing, "a websocket"))
+    }
+}
+
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+/// Reads the JSON of an answer; an error that Incus reports becomes [`Error::Refused`].
+///
+/// # Errors
+/// [`Error::Malformed`] and [`Error::Refused`].
+pub fn decode<T: DeserializeOwned>(
+    doing: &'static str,
+    response: &Response,
+) -> Result<Envelope<T>, Error> {
+    // First without the metadata: an error's is null, or of another shape.
+    let bare: Envelope<serde::de::IgnoredAny> =
+        serde_json::from_slice(&response.body).map_err(|error| Error::Malformed {
+            doing,
+            what: format!("its answer is not JSON as expected ({error})"),
+        })?;
+    if bare.kind == "error" {
+        let (code, text) = (bare.error_code, bare.error);
+        return Err(Error::Refused { doing, code, text });
+    }
+    serde_json::from_slice(&response.body).map_err(|error| Error::Malformed {
+        doing,
+        what: format!("its answer is not as expected ({error})"),
+    })
+}
+
+fn missing(doing: &'static str, what: &str) -> Error {
+    Error::Malformed { doing, what: format!("its answer has no {what}") }
+}
+
+/// The path of an operation goes into further requests, so it must be one.
+fn checked_operation<'a>(doing: &'static str, operation: &'a str) -> Result<&'a str, Error> {
+    let id = operation.strip_prefix("/1.0/operations/");
+    let id = id.map(|id| id.split('?').next().unwrap_or_default());
+    match id {
+        Some(id)
+            if !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') =>
+        {
+            Ok(&operation[.."/1.0/operations/".len() + id.len()])
+        }
+        _ => Err(missing(doing, "operation")),
+    }
+}
+
+fn broken(doing: &'static str, source: io::Error) -> Error {
+    match source.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Error::Closed { doing },
+        _ => Error::Io { doing, source },
+    }
+}
+
+fn write_all(stream: &mut UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    stream.set_nonblocking(true)?;
+    while !bytes.is_empty() {
+        match stream.write(bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                wait(stream, Interest::Write, deadline)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Waits for `interest`; an error of kind `TimedOut` at the deadline.
+fn wait(stream: &UnixStream, interest: Interest, deadline: Instant) -> io::Result<()> {
+    let mut set = PollSet::new();
+    set.add((), stream.as_fd(), interest);
+    set.wait(Some(deadline))?;
+    if !set.ready(()).any() && Instant::now() >= deadline {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    Ok(())
+}
+
+/// Reads one answer; what follows it stays in `inbox`.
+fn read_response(
+    stream: &mut UnixStream,
+    inbox: &mut Vec<u8>,
+    body: Body,
+    doing: &'static str,
+    deadline: Instant,
+) -> Result<Response, Error> {
+    let began = Instant::now();
+    let io_error = |source: io::Error| match source.kind() {
+        io::ErrorKind::TimedOut => Error::Stalled { doing, seconds: began.elapsed().as_secs() },
+        _ => broken(doing, source),
+    };
+    stream.set_nonblocking(true).map_err(io_error)?;
+    let mut chunk = [0; 16 << 10];
+    loop {
+        let parsed = http::parse(inbox, body);
+        let parsed = parsed.map_err(|error| Error::Malformed { doing, what: error.to_string() })?;
+        if let Some((response, used)) = parsed {
+            inbox.drain(..used);
+            return Ok(response);
+        }
+        match stream.read(&mut chunk) {
+            Ok(0) => return Err(Error::Closed { doing }),
+            Ok(count) => inbox.extend_from_slice(&chunk[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                wait(stream, Interest::Read, deadline).map_err(io_error)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(io_error(error)),
+        }
+    }
+}
+
+/// `text` for use in a query (RFC 3986, 2.3: all but the unreserved characters are encoded).
+pub fn percent_encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(body: &str) -> Response {
+        Response { status: 200, accept: None, body: body.as_bytes().to_vec() }
+    }
+
+    #[test]
+    fn incuss_own_words_are_kept_of_a_refusal() {
+        let response = answer(
+            r#"{"type":"error","error":"Instance not found","error_code":404,"metadata":null}"#,
+        );
+        let error = decode::<Operation>("x", &response).expect_err("an error");
+        assert_eq!((error.code(), error.text()), (Some(404), Some("Instance not found")));
+    }
+
+    #[test]
+    fn an_operation_must_be_one() {
+        assert_eq!(
+            checked_operation("x", "/1.0/operations/ab-1?project=p").expect("one"),
+            "/1.0/operations/ab-1"
+        );
+        for bad in [
+            "",
+            "/1.0/operations/",
+            "/1.0/operations/../x",
+            "/1.0/instances/x",
+            "/1.0/operations/a b",
+        ] {
+            assert!(checked_operation("x", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_goes_into_a_query_is_encoded() {
+        assert_eq!(percent_encode("user-1000"), "user-1000");
+        assert_eq!(percent_encode("a b&c=ü"), "a%20b%26c%3D%C3%BC");
+    }
+}

@@ -1,0 +1,18 @@
+//! The client of Incus's API: finding the daemon, requests over one connection, websockets.
+//!
+//! Blocking calls with deadlines; the two things that go on while a command runs (websocket frames
+//! and the answer to `/wait`) have readers that take whatever bytes have arrived.
+//!
+//! Source: lxc/incus `doc/rest-api.md`.
+
+pub mod client;
+pub mod error;
+pub mod files;
+pub mod http;
+pub mod instances;
+pub mod socket;
+pub mod types;
+pub mod websocket;
+
+pub use client::Client;
+pub use error::Error;

@@ -1,0 +1,114 @@
+//! The shapes of Incus's answers, as far as they are needed. Unknown fields are ignored.
+//!
+//! Source: lxc/incus 6.0.4, `shared/api/`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Error;
+
+/// What every answer is wrapped in.
+#[derive(Debug, Deserialize)]
+pub struct Envelope<T> {
+    /// `sync`, `async` or `error`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// For errors: the status.
+    #[serde(default)]
+    pub error_code: u16,
+    /// For errors: Incus's words.
+    #[serde(default)]
+    pub error: String,
+    /// For `async`: the path of the operation.
+    #[serde(default)]
+    pub operation: String,
+    /// The answer proper.
+    #[serde(default = "Option::default")]
+    pub metadata: Option<T>,
+}
+
+/// A background operation.
+#[derive(Debug, Deserialize)]
+pub struct Operation {
+    /// 103 running, 200 success, 400 failure, 401 cancelled.
+    pub status_code: u16,
+    /// Incus's words for a failure.
+    #[serde(default)]
+    pub err: String,
+    /// What the kind of operation adds.
+    #[serde(default)]
+    pub metadata: Option<OperationMetadata>,
+}
+
+impl Operation {
+    /// The operation's success, or Incus's words for its failure.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn success(self, doing: &'static str) -> Result<(), Error> {
+        let (code, text) = (self.status_code, self.err);
+        if code >= 400 { Err(Error::Refused { doing, code, text }) } else { Ok(()) }
+    }
+
+    /// For a command: its exit status, once there is one.
+    pub fn exit_status(&self) -> Option<i32> {
+        self.metadata.as_ref()?.exit_status
+    }
+}
+
+/// What the operations used here add.
+#[derive(Debug, Default, Deserialize)]
+pub struct OperationMetadata {
+    /// exec: the secret of each websocket, by `0`, `1`, `2` and `control`.
+    #[serde(default)]
+    pub fds: BTreeMap<String, String>,
+    /// exec: the exit status, once there is one.
+    #[serde(rename = "return")]
+    pub exit_status: Option<i32>,
+}
+
+/// A request to run a command (`InstanceExecPost`).
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Exec {
+    /// The command and its arguments.
+    pub command: Vec<String>,
+    /// Variables to set.
+    pub environment: BTreeMap<String, String>,
+    /// Always true: the streams are websockets.
+    pub wait_for_websocket: bool,
+    /// Whether Incus makes a pty.
+    pub interactive: bool,
+    /// Columns of that pty, in characters; 0 for unknown.
+    pub width: u16,
+    /// Rows of that pty, in characters; 0 for unknown.
+    pub height: u16,
+    /// User id.
+    pub user: u32,
+    /// Group id.
+    pub group: u32,
+    /// Working directory; empty for Incus's choice.
+    pub cwd: String,
+}
+
+/// An instance.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Instance {
+    /// Its name.
+    pub name: String,
+    /// `Running`, `Stopped`, `Frozen` …
+    pub status: String,
+    /// Its configuration.
+    #[serde(default)]
+    pub config: BTreeMap<String, String>,
+}
+
+impl Instance {
+    /// Whether incusbox set this instance up, or somebody marked it as a box.
+    pub fn is_box(&self) -> bool {
+        self.config
+            .iter()
+            .any(|(key, value)| key.starts_with("user.incusbox.") && !value.is_empty())
+    }
+}

@@ -1,0 +1,27 @@
+//! incusbox: boxes for the Linux desktop, run by Incus.
+//!
+//! This library is the rooms; each program in `src/bin` is one call into it.
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | [`names`] | names from outside, checked at the edge |
+//! | [`exit`] | how a command ended; 125, 126, 127 |
+//! | [`message`] | one voice on stderr, sanitised |
+//! | [`buffer`] | bytes that wait to be passed on |
+//! | [`sys`] | the only room that talks to the kernel |
+//! | [`incus`] | the client of Incus's API |
+//! | [`run`] | the exec path: arguments, plan, session, relay |
+//! | [`agent`] | what runs in the box, and the protocol with it |
+//!
+//! The flow of `incusbox-run BOX -- CMD`: [`run::main`] parses the arguments, plans (which
+//! descriptors are terminals, which environment), opens a session with the daemon, relays until the
+//! command ended, and ends the way the command did.
+
+pub mod agent;
+pub mod buffer;
+pub mod exit;
+pub mod incus;
+pub mod message;
+pub mod names;
+pub mod run;
+pub mod sys;

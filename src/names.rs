@@ -1,0 +1,101 @@
+//! Names from outside, checked where they come in.
+
+use std::ffi::OsStr;
+use std::fmt;
+
+/// The name of a box: what Incus accepts for an instance.
+///
+/// Source: lxc/incus 6.0.4, `shared/validate/validate.go`, `IsHostname`: 1 to 63 ASCII letters,
+/// digits and hyphens, no hyphen at either end, not a number.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BoxName(String);
+
+/// Why a name is no name of a box.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadName {
+    name: String,
+    why: &'static str,
+}
+
+impl BoxName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// For anything that Incus would refuse.
+    pub fn new(name: impl AsRef<OsStr>) -> Result<BoxName, BadName> {
+        let text = name.as_ref().to_string_lossy().into_owned();
+        let why = if text.is_empty() {
+            "it is empty"
+        } else if text.len() > 63 {
+            "it is longer than 63 characters"
+        } else if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+            "only ASCII letters, digits and hyphens may be in it"
+        } else if text.starts_with('-') || text.ends_with('-') {
+            "it must not begin or end with a hyphen"
+        } else if text.parse::<u64>().is_ok() {
+            "it is a number"
+        } else {
+            return Ok(BoxName(text));
+        };
+        Err(BadName { name: text, why })
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for BoxName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for BadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` cannot be the name of a box: {}", self.name, self.why)
+    }
+}
+
+impl std::error::Error for BadName {}
+
+/// How many single-character changes turn `a` into `b` (Levenshtein), for "did you mean".
+pub fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_incus_accepts_are_accepted_and_others_say_why() {
+        for good in ["a", "dev", "Fedora-42", "1a", &"x".repeat(63)] {
+            assert!(BoxName::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "12", "a-", "-a", "a_b", "a/b", "..", "a b", "ü", "a?x=1", &"x".repeat(64)]
+        {
+            assert!(BoxName::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_distance_counts_single_changes() {
+        assert_eq!(distance("dev", "dev"), 0);
+        assert_eq!(distance("dve", "dev"), 2);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+}

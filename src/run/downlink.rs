@@ -1,0 +1,87 @@
+//! A stream that comes from the daemon: its socket and what of it has arrived.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use crate::incus::client::Stream;
+use crate::incus::websocket::{self, Decoder};
+use crate::sys::fds::{self, Got};
+
+/// Read at once. incusd sends frames of up to 32 KiB.
+const CHUNK: usize = 128 << 10;
+/// No more is read while this much waits.
+const WAITING: usize = 256 << 10;
+
+/// A stream that comes from the daemon.
+#[derive(Debug)]
+pub struct Downlink {
+    socket: UnixStream,
+    /// What has arrived.
+    pub decoder: Decoder,
+    outbox: Vec<u8>,
+    /// The connection is closed.
+    is_closed: bool,
+}
+
+impl Downlink {
+    /// Over an open websocket.
+    pub fn new(stream: Stream) -> Downlink {
+        let decoder = Decoder::new(&stream.rest);
+        Downlink { socket: stream.socket, decoder, outbox: Vec::new(), is_closed: false }
+    }
+
+    /// Whether there is room to read into.
+    pub fn has_room(&self) -> bool {
+        !self.is_closed && self.decoder.waiting() < WAITING
+    }
+
+    /// Whether nothing more will come.
+    pub fn is_over(&self) -> bool {
+        self.is_closed || self.decoder.has_ended()
+    }
+
+    /// Whether the connection itself is closed.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Reads what is there; true when something was.
+    ///
+    /// # Errors
+    /// read(2)'s.
+    pub fn receive(&mut self) -> io::Result<bool> {
+        match fds::read_own(&self.socket, self.decoder.tail(), CHUNK) {
+            Ok(Got::Bytes(_)) => Ok(true),
+            Ok(Got::Nothing) => Ok(false),
+            Ok(Got::End) => {
+                self.is_closed = true;
+                Ok(false)
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                self.is_closed = true;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Closes the connection from our side.
+    pub fn close(&mut self) {
+        self.is_closed = true;
+        let _is_closed_already = self.socket.shutdown(std::net::Shutdown::Both);
+    }
+
+    /// Answers a ping. A pong that finds no room is dropped: incusd reads and ignores them.
+    pub fn pong(&mut self, payload: &[u8]) {
+        self.outbox.clear();
+        websocket::pong(&mut self.outbox, payload);
+        let _dropped = fds::write_own(&self.socket, &self.outbox);
+    }
+}
+
+impl AsFd for Downlink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

@@ -1,0 +1,233 @@
+//! What can stop a run, in facts; the wording is in one `Display`: what happened, to what, why, and
+//! the next command to type.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::agent::protocol::{Failure, Reason};
+use crate::exit;
+use crate::incus;
+use crate::message::printable_bytes;
+use crate::run::shim::BadShim;
+
+/// A reason why the command did not run to its end.
+#[derive(Debug)]
+pub enum Error {
+    /// The command line is wrong.
+    Usage(String),
+    /// A shim cannot be read.
+    ShimFile { path: PathBuf, source: io::Error },
+    /// A shim is not of the form.
+    Shim { path: PathBuf, bad: BadShim },
+    /// Talking to the daemon failed.
+    Incus(incus::Error),
+    /// There is no such box.
+    NoBox { name: String, project: Option<String>, near: Vec<String> },
+    /// The box is stopped and must not be started.
+    Stopped { name: String },
+    /// The box is frozen.
+    Frozen { name: String },
+    /// A stopped box could not be started.
+    Start { name: String, source: incus::Error },
+    /// The agent that belongs to this program is missing on the host.
+    AgentFile { tried: Vec<PathBuf> },
+    /// The agent could not be put into the box.
+    Push { name: String, source: incus::Error },
+    /// The agent did not greet.
+    AgentMute { name: String, said: String, incus: String },
+    /// What answered is no agent, or one of another version.
+    AgentAlien { name: String, why: String },
+    /// The agent could not run the command.
+    Agent { name: String, failure: Failure },
+    /// The box has no such user (native mode).
+    NoUser { name: String, user: String },
+    /// An argument or variable cannot be passed natively.
+    NotText { what: String },
+    /// Incus could not run the command (native mode).
+    Native { name: String, command: String, text: String, code: u8 },
+    /// The connection ended before the command did.
+    Lost { name: String, why: Lost },
+    /// Something on the host failed.
+    Host { doing: &'static str, source: io::Error },
+}
+
+/// Why a running command was lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// The daemon is not there any more.
+    Daemon,
+    /// The box does not exist any more.
+    Deleted,
+    /// The box is not running any more; holds its status.
+    NotRunning(String),
+    /// The box runs; only the agent or the connection is gone.
+    Agent,
+    /// The daemon does not answer any more; holds for how many seconds.
+    Silent(u64),
+}
+
+impl Error {
+    /// The exit status for it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Agent { failure, .. } => match failure.reason {
+                Reason::NotFound => exit::NOT_FOUND,
+                Reason::NotExecutable => exit::NOT_EXECUTABLE,
+                _ => exit::FAILURE,
+            },
+            Error::Native { code, .. } => *code,
+            _ => exit::FAILURE,
+        }
+    }
+}
+
+impl From<incus::Error> for Error {
+    fn from(error: incus::Error) -> Error {
+        Error::Incus(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Usage(text) => f.write_str(text),
+            Error::ShimFile { path, source } => {
+                write!(f, "cannot read the shim `{}`: {source}", path.display())
+            }
+            Error::Shim { path, bad } => write!(
+                f,
+                "`{}` is not a shim that can be run: {bad}\nremove it, or have it written anew by incusbox",
+                path.display()
+            ),
+            Error::Incus(error) => error.fmt(f),
+            Error::NoBox { name, project, near } => no_box(f, name, project.as_deref(), near),
+            Error::Stopped { name } => write!(
+                f,
+                "box `{name}` is stopped, and --no-start was given\nstart it: incus start {name}"
+            ),
+            Error::Frozen { name } => {
+                write!(f, "box `{name}` is frozen\nlet it go on: incus resume {name}")
+            }
+            Error::Start { name, source } => write!(
+                f,
+                "box `{name}` could not be started: {source}\nsee: incus info {name} --show-log"
+            ),
+            Error::AgentFile { tried } => {
+                write!(
+                    f,
+                    "the program `incusbox-agent`, which belongs beside this one, is missing; looked for"
+                )?;
+                for path in tried {
+                    write!(f, " `{}`", path.display())?;
+                }
+                write!(f, "\ninstall incusbox again, or run natively: --mode native")
+            }
+            Error::Push { name, source } => write!(
+                f,
+                "the agent could not be copied into box `{name}`: {source}\n\
+                 the box needs 1 MB of room in /usr/local/lib, /run or /dev/shm; or run natively: --mode native"
+            ),
+            Error::AgentMute { name, said, incus } => agent_mute(f, name, said, incus),
+            Error::AgentAlien { name, why } => write!(
+                f,
+                "what answered in box `{name}` is not our agent: {why}\n\
+                 have it copied anew: incus exec {name} -- rm -r /usr/local/lib/incusbox"
+            ),
+            Error::Agent { name, failure } => agent_failure(f, name, failure),
+            Error::NoUser { name, user } => {
+                write!(f, "box `{name}` has no user `{user}`\nrun as root: --root")
+            }
+            Error::NotText { what } => write!(
+                f,
+                "{what} is not UTF-8, which Incus's own exec cannot pass\na box passes any bytes: --mode agent"
+            ),
+            Error::Native { name, command, text, code } => match *code {
+                exit::NOT_FOUND => write!(f, "`{command}`: command not found in `{name}`"),
+                exit::NOT_EXECUTABLE => write!(f, "`{command}`: cannot be executed in `{name}`"),
+                _ => write!(
+                    f,
+                    "Incus reports a failure in `{name}`: {text}\n\
+                     whether `{command}` ran is not known, so it was not tried again"
+                ),
+            },
+            Error::Lost { name, why } => lost(f, name, why),
+            Error::Host { doing, source } => write!(f, "{doing}: {source}"),
+        }
+    }
+}
+
+fn no_box(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    project: Option<&str>,
+    near: &[String],
+) -> fmt::Result {
+    write!(f, "there is no box `{name}`")?;
+    if let Some(project) = project {
+        write!(f, " in project `{project}`")?;
+    }
+    match near {
+        [] => write!(f, "\nsee which there are: incus list"),
+        [one] => write!(f, "\ndid you mean `{one}`?"),
+        more => write!(f, "\ndid you mean one of: {}?", more.join(", ")),
+    }
+}
+
+fn agent_mute(f: &mut fmt::Formatter<'_>, name: &str, said: &str, incus: &str) -> fmt::Result {
+    write!(f, "the agent did not start in box `{name}`")?;
+    for text in [incus, said].into_iter().filter(|text| !text.is_empty()) {
+        write!(f, ": {text}")?;
+    }
+    write!(
+        f,
+        "\nwhether the command ran is not known, so it was not tried again; or run natively: --mode native"
+    )
+}
+
+fn agent_failure(f: &mut fmt::Formatter<'_>, name: &str, failure: &Failure) -> fmt::Result {
+    let subject = printable_bytes(&failure.subject);
+    let cause = io::Error::from_raw_os_error(failure.errno);
+    match failure.reason {
+        Reason::NotFound => write!(f, "`{subject}`: command not found in box `{name}`"),
+        Reason::NotExecutable => {
+            write!(f, "`{subject}`: cannot be executed in box `{name}`: {cause}")
+        }
+        Reason::NoUser => write!(
+            f,
+            "box `{name}` has no user `{subject}`\n\
+             run as root: --root; or add the user: incusbox-run --root {name} -- useradd -m -u UID {subject}"
+        ),
+        Reason::Directory => write!(f, "cannot enter `{subject}` in box `{name}`: {cause}"),
+        Reason::Pty => write!(
+            f,
+            "box `{name}` has no terminal to give: {cause}\nis /dev/pts mounted in it? run without one: -T"
+        ),
+        Reason::Protocol => {
+            write!(f, "the agent in box `{name}` does not understand us: {subject}")
+        }
+        Reason::Setup => write!(f, "box `{name}`: {subject} failed: {cause}"),
+    }
+}
+
+fn lost(f: &mut fmt::Formatter<'_>, name: &str, why: &Lost) -> fmt::Result {
+    match why {
+        Lost::Daemon => write!(
+            f,
+            "the Incus daemon went away while the command ran in box `{name}`\nsee: journalctl -u incus"
+        ),
+        Lost::Deleted => write!(f, "box `{name}` was deleted while the command ran"),
+        Lost::NotRunning(status) => write!(
+            f,
+            "box `{name}` is not running any more ({})\nstart it again: incus start {name}",
+            status.to_lowercase()
+        ),
+        Lost::Agent => write!(f, "the command in box `{name}` was lost: its connection was cut"),
+        Lost::Silent(seconds) => write!(
+            f,
+            "no sign of life from the Incus daemon for {seconds} s; gave up on the command in box `{name}`\nsee: journalctl -u incus"
+        ),
+    }
+}
+
+impl std::error::Error for Error {}

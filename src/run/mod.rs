@@ -1,0 +1,160 @@
+//! The exec path: what `incusbox-run` does, from its arguments to its exit status.
+//!
+//! [`main`] reads top-down: arguments ([`arguments`], [`shim`]), what the caller handed us and what
+//! follows from it ([`plan`], pure), a session with the daemon (`session`), the relay in the middle
+//! (`relay` with the agent, `native` without), the end.
+
+pub mod arguments;
+pub mod environment;
+pub mod plan;
+pub mod shim;
+
+mod agent_file;
+mod downlink;
+mod error;
+mod input;
+mod native;
+mod native_relay;
+mod output;
+mod relay;
+mod screen;
+mod session;
+mod trace;
+mod uplink;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::exit::ExitStatus;
+use crate::incus::Client;
+use crate::message;
+use crate::sys::fds::{FdKind, Standard};
+use crate::sys::terminal::{self, Terminal};
+use crate::sys::{process, signals, startup};
+use arguments::{Mode, Options, Stop, Tty};
+use error::Error;
+use plan::{Seen, Surroundings};
+use session::{Finished, Session};
+use trace::Trace;
+
+/// The name that messages begin with.
+const PROGRAM: &str = "incusbox-run";
+
+/// Runs the program with the process's own arguments, and ends as the command did.
+pub fn main() -> ExitCode {
+    restore_terminal_on_panic();
+    match run() {
+        Ok(ExitStatus::Code(code)) => code.into(),
+        Ok(ExitStatus::Signal(signal)) => {
+            signals::die_by(signal);
+            ExitStatus::Signal(signal).shell_code().into()
+        }
+        Err(error) => {
+            message::say(PROGRAM, &error);
+            error.exit_code().into()
+        }
+    }
+}
+
+/// The program aborts on a panic, so guards do not run; the terminal must not stay raw.
+fn restore_terminal_on_panic() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        terminal::restore_saved();
+        usual(info);
+    }));
+}
+
+fn run() -> Result<ExitStatus, Error> {
+    let options = match arguments::parse(command_line()?) {
+        Ok(options) => options,
+        Err(Stop::Print(text)) => return print(&text),
+        Err(Stop::Mistake(text)) => return Err(Error::Usage(text)),
+    };
+    let trace = Trace::new(options.verbose);
+    let around = surroundings(&options);
+    let plan = plan::plan(&options, &around, |name| std::env::var_os(name));
+    let project = options.project.clone().or_else(|| std::env::var("INCUS_PROJECT").ok());
+    let client = Client::connect(project.filter(|project| !project.is_empty()))?;
+    trace.note("connected to Incus");
+    let mut session = Session { options: &options, client, trace: &trace };
+    if options.mode != Mode::Native {
+        match session.run(&plan, || host_terminal(&options))? {
+            Finished::Status(status) => return Ok(status),
+            Finished::Native => {}
+        }
+    }
+    native::run(&mut session, &plan, host_terminal(&options))
+}
+
+/// The command line, with a shim's content in place of `--shim FILE`.
+fn command_line() -> Result<Vec<OsString>, Error> {
+    let mut arguments = std::env::args_os();
+    let (program, first) = (arguments.next(), arguments.next());
+    if first.as_deref() != Some("--shim".as_ref()) {
+        return Ok(program.into_iter().chain(first).chain(arguments).collect());
+    }
+    let path = arguments.next().map(PathBuf::from);
+    let path = path.ok_or_else(|| Error::Usage("--shim needs the path of a shim".to_owned()))?;
+    let bytes =
+        read_shim(&path).map_err(|source| Error::ShimFile { path: path.clone(), source })?;
+    match shim::parse(&bytes) {
+        Ok(shim) => Ok(shim.command_line(arguments)),
+        Err(bad) => Err(Error::Shim { path, bad }),
+    }
+}
+
+fn read_shim(path: &PathBuf) -> io::Result<Vec<u8>> {
+    use io::Read;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(shim::MOST_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn print(text: &str) -> Result<ExitStatus, Error> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => Ok(ExitStatus::Code(0)),
+        Err(source) => Err(Error::Host { doing: "writing stdout", source }),
+    }
+}
+
+/// The first standard descriptor that is a terminal.
+fn terminal_fd(kinds: [FdKind; 3]) -> Option<BorrowedFd<'static>> {
+    let standards = [Standard::Stdin, Standard::Stdout, Standard::Stderr];
+    let at = kinds.iter().position(|kind| *kind == FdKind::Terminal)?;
+    Some(standards[at].fd())
+}
+
+fn kinds() -> [FdKind; 3] {
+    [Standard::Stdin.kind(), Standard::Stdout.kind(), Standard::Stderr.kind()]
+}
+
+/// The terminal to work with, unless the command shall have none.
+fn host_terminal(options: &Options) -> Option<Terminal> {
+    if options.tty == Tty::Never {
+        return None;
+    }
+    Terminal::new(terminal_fd(kinds())?).ok()
+}
+
+fn surroundings(options: &Options) -> Surroundings {
+    let terminal = host_terminal(options).map(|terminal| Seen {
+        settings: *terminal.before(),
+        size: terminal::size(&terminal).unwrap_or_default(),
+        is_foreground: terminal.is_ours(),
+    });
+    let (uid, _) = process::own_ids();
+    Surroundings {
+        fds: kinds(),
+        terminal,
+        uid,
+        user: std::env::var_os("USER")
+            .filter(|name| !name.is_empty())
+            .or_else(|| process::user_name(uid)),
+        directory: std::env::current_dir().ok().map(PathBuf::into_os_string),
+        ignored_signals: startup::ignored_signals(),
+    }
+}

@@ -1,0 +1,451 @@
+//! The middle of a native run: Incus's pty or pipes, control messages, the answer to `/wait`.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use super::downlink::Downlink;
+use super::input::Input;
+use super::output::Output;
+use super::plan::{Keyboard, Plan};
+use super::relay::FORWARDED;
+use super::screen::Screen;
+use crate::agent::protocol::Fd;
+use crate::buffer::Buffer;
+use crate::incus::Client;
+use crate::incus::client::Stream;
+use crate::incus::types::Operation;
+use crate::incus::websocket::{self, Event};
+use crate::sys::fds::{self, Got, Put, Source, Standard};
+use crate::sys::poll::{Interest, PollSet};
+use crate::sys::signals::Signals;
+use crate::sys::startup;
+use crate::sys::terminal::{Size, Terminal};
+
+/// Read at once from stdin or the keyboard.
+const CHUNK: usize = 64 << 10;
+/// No more is read while this much waits to be sent.
+const WAITING: usize = 256 << 10;
+/// After the command's end, how long its last output may take to arrive.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// The open streams of a run.
+pub enum Streams {
+    /// Incus's pty: one stream both ways.
+    Terminal {
+        /// The terminal.
+        terminal: Stream,
+        /// Control messages.
+        control: Stream,
+    },
+    /// Three pipes.
+    Pipes {
+        /// To the command's stdin.
+        stdin: Stream,
+        /// From its stdout.
+        stdout: Stream,
+        /// From its stderr.
+        stderr: Stream,
+        /// Control messages.
+        control: Stream,
+    },
+}
+
+/// How a native run ended.
+pub struct Ended {
+    /// What `/wait` answered.
+    pub operation: Operation,
+    /// Whether the command wrote anything.
+    pub had_output: bool,
+    /// The signals that were passed on.
+    pub forwarded: Vec<i32>,
+}
+
+/// A stream to the daemon, with what waits to be sent.
+struct Out {
+    socket: Option<UnixStream>,
+    outbox: Buffer,
+}
+
+impl Out {
+    fn new(socket: Option<UnixStream>) -> Out {
+        Out { socket, outbox: Buffer::default() }
+    }
+
+    fn data(&mut self, data: &[u8]) {
+        let out = self.outbox.tail();
+        websocket::binary_header(out, data.len());
+        out.extend_from_slice(data);
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while let (Some(socket), false) = (&self.socket, self.outbox.is_empty()) {
+            match fds::write_own(socket, self.outbox.as_slice())? {
+                Put::Bytes(count) => self.outbox.consume(count),
+                Put::Full => return Ok(()),
+                Put::Gone => self.socket = None,
+            }
+        }
+        if self.socket.is_none() {
+            self.outbox.clear();
+        }
+        Ok(())
+    }
+
+    fn poll_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.socket.as_ref().filter(|_| !self.outbox.is_empty()).map(AsFd::as_fd)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Signals,
+    Wait,
+    In,
+    Echo,
+    Control,
+    ControlIn,
+    Down(usize),
+    Output(usize),
+    Stdin,
+    Keys,
+}
+
+/// The middle of a native run.
+pub struct NativeRelay {
+    operation: String,
+    has_terminal: bool,
+    up: Out,
+    /// What comes back on stdin's stream: pings.
+    echo: Option<Downlink>,
+    control: Out,
+    control_in: Downlink,
+    /// Streams from the daemon with the output that each goes to.
+    down: Vec<(Downlink, Output)>,
+    input: Input,
+    input_is_over: bool,
+    screen: Option<Screen>,
+    had_output: bool,
+    forwarded: Vec<i32>,
+}
+
+impl NativeRelay {
+    /// Prepares a relay over the open streams.
+    ///
+    /// # Errors
+    /// When a standard descriptor or the terminal cannot be used.
+    pub fn new(
+        plan: &Plan,
+        terminal: Option<Terminal>,
+        operation: String,
+        streams: Streams,
+    ) -> io::Result<NativeRelay> {
+        let input = match (plan.reads_stdin_natively(), Input::stdin()?) {
+            (false, _) => Input::None,
+            // Incus does not tell what the command took, so there is nothing to look at first.
+            (true, Input::Peeked(_)) => Input::Plain(Source::new(Standard::Stdin.fd())?),
+            (true, input) => input,
+        };
+        let mut echo = None;
+        let (has_terminal, up, control, down) = match streams {
+            Streams::Terminal { terminal, control } => {
+                let up = terminal.socket.try_clone()?;
+                (
+                    true,
+                    up,
+                    control,
+                    vec![(Downlink::new(terminal), Output::standard(Standard::Stdout)?)],
+                )
+            }
+            Streams::Pipes { stdin, stdout, stderr, control } => {
+                let output = |number: usize, standard: Standard| match plan.request.fds[number] {
+                    Fd::Closed => Ok(Output::nowhere()),
+                    _ => Output::standard(standard),
+                };
+                let down = vec![
+                    (Downlink::new(stdout), output(1, Standard::Stdout)?),
+                    (Downlink::new(stderr), output(2, Standard::Stderr)?),
+                ];
+                let up = stdin.socket.try_clone()?;
+                echo = Some(Downlink::new(stdin));
+                (false, up, control, down)
+            }
+        };
+        let size = plan.request.terminal.map(|terminal| terminal.size).unwrap_or_default();
+        let keyboard =
+            if plan.keyboard == Keyboard::Stdin { Keyboard::None } else { Keyboard::AtOnce };
+        let mut screen = match terminal.filter(|_| has_terminal) {
+            Some(terminal) => Some(Screen::new(terminal, keyboard, size)?),
+            None => None,
+        };
+        if let Some(screen) = &mut screen {
+            screen.take_if_wanted()?;
+        }
+        // In a run without a pty a terminal as stdin is just something to read.
+        let reads_terminal = !has_terminal && plan.request.fds[0] == Fd::Terminal;
+        let input =
+            if reads_terminal { Input::Plain(Source::new(Standard::Stdin.fd())?) } else { input };
+        Ok(NativeRelay {
+            operation,
+            has_terminal,
+            up: Out::new(Some(up)),
+            echo,
+            control: Out::new(Some(control.socket.try_clone()?)),
+            control_in: Downlink::new(control),
+            down,
+            input,
+            input_is_over: false,
+            screen,
+            had_output: false,
+            forwarded: Vec::new(),
+        })
+    }
+
+    /// Runs to the end; `None` when the connection ended before the command did.
+    ///
+    /// # Errors
+    /// Errors of the host's own descriptors.
+    pub fn run(mut self, client: &mut Client) -> io::Result<Option<Ended>> {
+        let mut wanted: Vec<i32> = FORWARDED.to_vec();
+        wanted.push(libc::SIGWINCH);
+        wanted.retain(|signal| !startup::was_ignored(*signal));
+        let mut signals = Signals::catch(&wanted)?;
+        if matches!(self.input, Input::None) && !self.has_terminal {
+            self.end_input();
+        }
+        let result = self.serve(client, &mut signals);
+        if let Some(screen) = &mut self.screen {
+            screen.give_back();
+        }
+        if let Input::File { start, position } = self.input {
+            let _not_seekable_any_more = self.input.leave_rest(position - start);
+        }
+        signals.release();
+        let operation = result?;
+        let (had_output, forwarded) = (self.had_output, self.forwarded);
+        Ok(operation.map(|operation| Ended { operation, had_output, forwarded }))
+    }
+
+    fn serve(
+        &mut self,
+        client: &mut Client,
+        signals: &mut Signals,
+    ) -> io::Result<Option<Operation>> {
+        let mut ended: Option<Operation> = None;
+        let mut deadline = None;
+        loop {
+            for index in 0..self.down.len() {
+                self.pass_down(index)?;
+            }
+            self.up.flush()?;
+            self.control.flush()?;
+            let delivered =
+                self.down.iter().all(|(link, output)| link.is_over() && output.is_idle());
+            let timed_out = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if let Some(operation) = ended.take_if(|_| delivered || timed_out) {
+                return Ok(Some(operation));
+            }
+            let mut set = PollSet::new();
+            set.add(Key::Signals, signals.as_fd(), Interest::Read);
+            if ended.is_none() {
+                set.add(Key::Wait, client.as_fd(), Interest::Read);
+            }
+            self.register(&mut set);
+            set.wait(deadline)?;
+            let [signalled, wait, stdin, keys, control, echo] =
+                [Key::Signals, Key::Wait, Key::Stdin, Key::Keys, Key::ControlIn, Key::Echo]
+                    .map(|key| set.ready(key));
+            let down: Vec<_> = (0..self.down.len())
+                .map(|index| (set.ready(Key::Down(index)), set.ready(Key::Output(index))))
+                .collect();
+            drop(set);
+
+            for (index, (link_ready, output_ready)) in down.into_iter().enumerate() {
+                let (link, output) = &mut self.down[index];
+                if output_ready.error {
+                    output.give_up(None);
+                } else if output_ready.any() {
+                    output.note_room();
+                }
+                if link_ready.any() {
+                    link.receive()?;
+                }
+            }
+            if signalled.readable {
+                while let Some(signal) = signals.take()? {
+                    self.note_signal(signal)?;
+                }
+            }
+            if control.any() {
+                self.pass_control()?;
+            }
+            if echo.any() {
+                self.hear_echo()?;
+            }
+            if stdin.any() || keys.any() {
+                self.pass_up(keys.any())?;
+            }
+            if wait.any() {
+                let doing = "waiting for the command's end";
+                let operation = &self.operation;
+                match client.try_receive(doing).and_then(|answer| {
+                    answer.map(|answer| client.ended(doing, operation, &answer)).transpose()
+                }) {
+                    Ok(None) => {}
+                    Ok(Some(operation)) => {
+                        ended = Some(operation);
+                        deadline = Some(Instant::now() + LINGER);
+                    }
+                    Err(_) => return Ok(None),
+                }
+            }
+        }
+    }
+
+    fn register<'fd>(&'fd self, set: &mut PollSet<'fd, Key>) {
+        if let Some(fd) = self.up.poll_fd() {
+            set.add(Key::In, fd, Interest::Write);
+        }
+        if let Some(echo) = self.echo.as_ref().filter(|echo| !echo.is_closed()) {
+            set.add(Key::Echo, echo.as_fd(), Interest::Read);
+        }
+        if let Some(fd) = self.control.poll_fd() {
+            set.add(Key::Control, fd, Interest::Write);
+        }
+        if !self.control_in.is_closed() {
+            set.add(Key::ControlIn, self.control_in.as_fd(), Interest::Read);
+        }
+        for (index, (link, output)) in self.down.iter().enumerate() {
+            if link.has_room() && !output.is_full() {
+                set.add(Key::Down(index), link.as_fd(), Interest::Read);
+            }
+            if let Some((fd, waits)) = output.poll_fd() {
+                set.add(
+                    Key::Output(index),
+                    fd,
+                    if waits { Interest::Write } else { Interest::Hangup },
+                );
+            }
+        }
+        if self.input_is_over || self.up.outbox.len() >= WAITING {
+            return;
+        }
+        if let Some(fd) = self.input.poll_fd() {
+            set.add(Key::Stdin, fd, Interest::Read);
+        }
+        if let Some((fd, takes_keys)) = self.screen.as_ref().and_then(Screen::poll_fd) {
+            set.add(Key::Keys, fd, if takes_keys { Interest::Read } else { Interest::Hangup });
+        }
+    }
+
+    /// Passes one stream of the daemon's on.
+    fn pass_down(&mut self, index: usize) -> io::Result<()> {
+        let (link, output) = &mut self.down[index];
+        output.flush();
+        if output.take_closed_news() {
+            // Nobody reads: incusd's next write fails, and the command gets SIGPIPE from its own.
+            link.close();
+            return Ok(());
+        }
+        let before_end = !link.is_over();
+        while !output.is_full() {
+            match link.decoder.event()? {
+                Some(Event::Data(data)) => {
+                    self.had_output = true;
+                    let count = output.write(data);
+                    link.decoder.consume(count);
+                }
+                // On a pty's stream frames of ours may be half written.
+                Some(Event::Ping(payload)) if self.has_terminal => {
+                    websocket::pong(self.up.outbox.tail(), &payload);
+                }
+                Some(Event::Ping(payload)) => link.pong(&payload),
+                Some(Event::End) | None => break,
+            }
+        }
+        if before_end && link.decoder.has_ended() && self.has_terminal {
+            // incusd waits for our side of its barrier.
+            websocket::end_of_stream(self.up.outbox.tail());
+            self.input_is_over = true;
+        }
+        Ok(())
+    }
+
+    /// Answers pings on the control stream, between messages of ours.
+    fn pass_control(&mut self) -> io::Result<()> {
+        self.control_in.receive()?;
+        while let Ok(Some(Event::Ping(payload))) = self.control_in.decoder.event() {
+            websocket::pong(self.control.outbox.tail(), &payload);
+        }
+        Ok(())
+    }
+
+    /// Answers pings on stdin's stream, between frames of ours.
+    fn hear_echo(&mut self) -> io::Result<()> {
+        let Some(echo) = &mut self.echo else { return Ok(()) };
+        echo.receive()?;
+        while let Ok(Some(Event::Ping(payload))) = echo.decoder.event() {
+            websocket::pong(self.up.outbox.tail(), &payload);
+        }
+        Ok(())
+    }
+
+    fn end_input(&mut self) {
+        websocket::end_of_stream(self.up.outbox.tail());
+        self.input_is_over = true;
+    }
+
+    fn pass_up(&mut self, from_keys: bool) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        let got = match &mut self.screen {
+            Some(screen) if from_keys && screen.is_taken() => {
+                screen.read_keys(&mut bytes, CHUNK)?
+            }
+            Some(_) if from_keys => Got::Nothing,
+            _ => self.input.read(&mut bytes, CHUNK)?,
+        };
+        match got {
+            Got::Bytes(_) => self.up.data(&bytes),
+            Got::Nothing => {}
+            // Incus never makes an end of file of this on a pty: its ^D has to be typed.
+            Got::End if self.has_terminal && self.screen.is_none() => {
+                self.up.data(&[4]);
+                self.input_is_over = true;
+            }
+            Got::End if self.has_terminal => {
+                self.control_message(r#"{"command":"signal","signal":1}"#)
+            }
+            Got::End => self.end_input(),
+        }
+        Ok(())
+    }
+
+    fn control_message(&mut self, message: &str) {
+        websocket::text(self.control.outbox.tail(), message);
+    }
+
+    fn note_signal(&mut self, signal: i32) -> io::Result<()> {
+        if signal == libc::SIGWINCH {
+            if let Some(size) = self.screen.as_mut().and_then(Screen::changed_size) {
+                self.resize(size);
+            }
+            return Ok(());
+        }
+        if signal == libc::SIGCONT {
+            if let Some(screen) = &mut self.screen {
+                screen.take_if_wanted()?;
+            }
+        }
+        self.forwarded.push(signal);
+        self.control_message(&format!(r#"{{"command":"signal","signal":{signal}}}"#));
+        Ok(())
+    }
+
+    fn resize(&mut self, size: Size) {
+        self.control_message(&format!(
+            r#"{{"command":"window-resize","args":{{"width":"{}","height":"{}"}}}}"#,
+            size.columns, size.rows
+        ));
+    }
+}

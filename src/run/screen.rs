@@ -1,0 +1,148 @@
+//! The host's terminal during a run: raw mode when it is due, keys, size, stopping and going on.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::plan::Keyboard;
+use crate::sys::fds::{Got, Source};
+use crate::sys::signals::{self, Stop};
+use crate::sys::terminal::{Size, Terminal};
+
+/// Where the keys go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The terminal is left to others until a program in the box asks for it.
+    Left,
+    /// A program in the box asked, or a person sits here; raw mode as soon as we may.
+    Wanted,
+    /// Raw mode is on and keys go to the box.
+    Taken,
+    /// The terminal hung up.
+    Gone,
+}
+
+/// The host's terminal.
+#[derive(Debug)]
+pub struct Screen {
+    terminal: Terminal,
+    keys: Source,
+    state: State,
+    size: Size,
+    /// Whether the box's terminal adds carriage returns that ours would add once more.
+    adds_returns: bool,
+}
+
+impl Screen {
+    /// Over the terminal; `keyboard` says when its keys are wanted.
+    ///
+    /// # Errors
+    /// When the terminal cannot be read.
+    pub fn new(terminal: Terminal, keyboard: Keyboard, size: Size) -> io::Result<Screen> {
+        let keys = Source::new(terminal.as_fd())?;
+        let state = if keyboard == Keyboard::AtOnce { State::Wanted } else { State::Left };
+        let adds_returns = terminal.before().adds_carriage_returns();
+        Ok(Screen { terminal, keys, state, size, adds_returns })
+    }
+
+    /// What to wait for: keys, or only that the terminal goes away.
+    pub fn poll_fd(&self) -> Option<(BorrowedFd<'_>, bool)> {
+        match self.state {
+            State::Gone => None,
+            state => Some((self.keys.as_fd(), state == State::Taken)),
+        }
+    }
+
+    /// A program in the box waits for keys. Where we are in the background that stops us, as it
+    /// would stop the program locally.
+    ///
+    /// # Errors
+    /// When raw mode cannot be set.
+    pub fn want(&mut self) -> io::Result<()> {
+        if self.state != State::Left {
+            return Ok(());
+        }
+        self.state = State::Wanted;
+        while self.state == State::Wanted && !self.terminal.is_ours() {
+            signals::stop_by(libc::SIGTTIN, Stop::Group);
+            if !self.terminal.is_ours() {
+                // Nobody could stop us, or somebody continued us in the background.
+                return Ok(());
+            }
+        }
+        self.take_if_wanted()
+    }
+
+    /// Raw mode, if it is due and we may.
+    ///
+    /// # Errors
+    /// When it cannot be set.
+    pub fn take_if_wanted(&mut self) -> io::Result<()> {
+        if self.state == State::Wanted && self.terminal.is_ours() {
+            self.terminal.make_raw()?;
+            self.state = State::Taken;
+        }
+        Ok(())
+    }
+
+    /// Whether keys go to the box, so that a signal key of the terminal is the box's to handle.
+    pub fn is_taken(&self) -> bool {
+        self.state == State::Taken
+    }
+
+    /// Puts the terminal back, for a stop or the end.
+    pub fn give_back(&mut self) {
+        self.terminal.restore();
+        if self.state == State::Taken {
+            self.state = State::Wanted;
+        }
+    }
+
+    /// Reads keys.
+    ///
+    /// # Errors
+    /// read(2)'s; a terminal that is gone is [`Got::End`], once.
+    pub fn read_keys(&mut self, keys: &mut Vec<u8>, most: usize) -> io::Result<Got> {
+        let got = self.keys.read(keys, most)?;
+        if got == Got::End {
+            self.hang_up();
+        }
+        Ok(got)
+    }
+
+    /// Notes that the terminal is gone.
+    pub fn hang_up(&mut self) {
+        self.state = State::Gone;
+    }
+
+    /// The new size, if it changed.
+    pub fn changed_size(&mut self) -> Option<Size> {
+        let size = crate::sys::terminal::size(self.terminal.as_fd()).ok()?;
+        (size != self.size).then(|| {
+            self.size = size;
+            size
+        })
+    }
+
+    /// What to write for `data` of the box's terminal. Its `\n` arrived here as `\r\n`; outside raw
+    /// mode our own terminal adds a return too, so the first one is taken out again.
+    pub fn filter<'a>(&self, data: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
+        if self.terminal.is_raw() || !self.adds_returns {
+            return data;
+        }
+        scratch.clear();
+        let mut rest = data;
+        while let Some(at) = rest.windows(2).position(|pair| pair == b"\r\n") {
+            scratch.extend_from_slice(&rest[..at]);
+            scratch.push(b'\n');
+            rest = &rest[at + 2..];
+        }
+        scratch.extend_from_slice(rest);
+        scratch
+    }
+}
+
+impl AsFd for Screen {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.terminal.as_fd()
+    }
+}

@@ -1,0 +1,238 @@
+//! A run by the agent: the request to Incus, and what to do when a first try shows that the box is
+//! stopped or has no agent yet. Nothing is asked before the first try.
+
+use super::agent_file::{AgentFile, PLACES};
+use super::arguments::{Mode, Options};
+use super::error::{Error, Lost};
+use super::plan::Plan;
+use super::relay::{Outcome, Relay};
+use super::trace::Trace;
+use crate::exit::ExitStatus;
+use crate::incus::client::Started;
+use crate::incus::instances::near;
+use crate::incus::types::Exec;
+use crate::incus::{self, Client};
+use crate::message;
+use crate::sys::terminal::Terminal;
+
+/// One run.
+pub struct Session<'a> {
+    /// What was asked for.
+    pub options: &'a Options,
+    /// The connection to the daemon.
+    pub client: Client,
+    /// Where steps are told.
+    pub trace: &'a Trace,
+}
+
+/// What to do after a try that ran nothing.
+enum Next {
+    /// Run it natively: this is no box.
+    Native,
+    /// Try once more, with an agent at this place that has to move to its own path.
+    Pushed { temporary: String, path: String },
+    /// Try once more with the agent that is at this path.
+    Elsewhere(String),
+}
+
+/// How a run through the agent ended.
+pub enum Finished {
+    /// The command ended.
+    Status(ExitStatus),
+    /// It has to be run natively.
+    Native,
+}
+
+impl Session<'_> {
+    fn name(&self) -> &str {
+        self.options.name.as_str()
+    }
+
+    /// Runs the command by the agent.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn run(
+        &mut self,
+        plan: &Plan,
+        terminal: impl Fn() -> Option<Terminal>,
+    ) -> Result<Finished, Error> {
+        let agent = AgentFile::find()?;
+        let mut path = agent.path_in(PLACES[0]);
+        let mut install_as = None;
+        // At most: agent missing, agent found to be in another place, agent pushed.
+        for last in [false, false, true] {
+            let started = self.exec(&agent_request(&path))?;
+            self.trace.note("Incus runs the agent");
+            let streams = self.client.open_streams(&started, ["0", "1", "2"])?;
+            self.trace.note("the streams are connected");
+            let relay = Relay::new(plan, terminal(), streams, self.trace).map_err(host_error)?;
+            let outcome = relay.run(install_as.as_deref()).map_err(host_error)?;
+            match outcome {
+                Outcome::Ended(exited) => return Ok(Finished::Status(exited.status)),
+                Outcome::Failed(failure) => {
+                    return Err(Error::Agent { name: self.name().to_owned(), failure });
+                }
+                Outcome::Alien(why) => {
+                    return Err(Error::AgentAlien { name: self.name().to_owned(), why });
+                }
+                Outcome::Lost => return Err(self.lost()),
+                Outcome::Silent(seconds) => {
+                    return Err(Error::Lost {
+                        name: self.name().to_owned(),
+                        why: Lost::Silent(seconds),
+                    });
+                }
+                Outcome::NoAgent(said) => match self.next(&started, &said, &agent, &path, last)? {
+                    Next::Native => return Ok(Finished::Native),
+                    Next::Pushed { temporary, path: final_path } => {
+                        path = temporary;
+                        install_as = Some(final_path);
+                    }
+                    Next::Elsewhere(other) => path = other,
+                },
+            }
+        }
+        Err(self.mute("it is not where it was put", b""))
+    }
+
+    /// Asks Incus to run a command; starts the box first if it is stopped.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn exec(&mut self, request: &Exec) -> Result<Started, Error> {
+        let name = self.name().to_owned();
+        let error = match self.client.exec(&name, request) {
+            Ok(started) => return Ok(started),
+            Err(error) => error,
+        };
+        match (error.code(), error.text()) {
+            (Some(404), _) => Err(self.no_box()),
+            (Some(400), Some("Instance is frozen")) => Err(Error::Frozen { name }),
+            (Some(400), Some("Instance is not running")) if self.options.no_start => {
+                Err(Error::Stopped { name })
+            }
+            (Some(400), Some("Instance is not running")) => {
+                self.start()?;
+                Ok(self.client.exec(&name, request)?)
+            }
+            _ => Err(error.into()),
+        }
+    }
+
+    fn no_box(&mut self) -> Error {
+        let names = self.client.instance_names().unwrap_or_default();
+        let project = self.client.project().map(str::to_owned);
+        Error::NoBox { name: self.name().to_owned(), project, near: near(self.name(), &names) }
+    }
+
+    fn start(&mut self) -> Result<(), Error> {
+        let name = self.name().to_owned();
+        if rustix::termios::isatty(rustix::stdio::stderr()) {
+            message::say(super::PROGRAM, format!("starting box `{name}` …"));
+        }
+        let result = self.client.start(&name);
+        self.trace.note("the box is started");
+        match result {
+            Ok(()) => Ok(()),
+            // Another client was faster.
+            Err(_)
+                if self
+                    .client
+                    .instance(&name)
+                    .is_ok_and(|instance| instance.status == "Running") =>
+            {
+                Ok(())
+            }
+            Err(source) => Err(Error::Start { name, source }),
+        }
+    }
+
+    /// Finds out why no agent greeted, and mends it where it is only missing.
+    fn next(
+        &mut self,
+        started: &Started,
+        said: &[u8],
+        agent: &AgentFile,
+        path: &str,
+        last: bool,
+    ) -> Result<Next, Error> {
+        let doing = "asking how the agent ended";
+        let operation = match self.client.wait(doing, &started.operation, incus::client::PATIENCE) {
+            Ok(operation) => operation,
+            // The operation is gone with the daemon or the box.
+            Err(_) => return Err(self.lost()),
+        };
+        let is_missing = operation.exit_status() == Some(127) && said.is_empty();
+        if !is_missing || last {
+            return Err(self.mute(&operation.err, said));
+        }
+        self.trace.note("the box has no agent of this version");
+        let instance = self.client.instance(self.options.name.as_str())?;
+        if !instance.is_box() && self.options.mode == Mode::Auto {
+            self.trace.hint("it is not marked as a box of incusbox: running natively");
+            return Ok(Next::Native);
+        }
+        if path == agent.path_in(PLACES[0]) {
+            // A box whose root is read-only keeps it in another place.
+            for place in &PLACES[1..] {
+                let other = agent.path_in(place);
+                if self.client.file_exists(self.options.name.as_str(), &other).unwrap_or(false) {
+                    return Ok(Next::Elsewhere(other));
+                }
+            }
+        }
+        let (temporary, path) = agent.push(&mut self.client, self.options.name.as_str())?;
+        self.trace.note("the agent is copied into the box");
+        Ok(Next::Pushed { temporary, path })
+    }
+
+    fn mute(&self, incus: &str, said: &[u8]) -> Error {
+        Error::AgentMute {
+            name: self.name().to_owned(),
+            said: message::printable_bytes(said.trim_ascii()),
+            incus: message::printable(incus),
+        }
+    }
+
+    /// Finds out why the streams ended.
+    pub fn lost(&mut self) -> Error {
+        let name = self.options.name.as_str().to_owned();
+        // The connection may have gone with the daemon; a new one tells.
+        let asked = Client::connect(self.client.project().map(str::to_owned))
+            .and_then(|mut client| client.instance(&name));
+        let why = match asked {
+            Ok(instance) if instance.status == "Running" => {
+                match self.client.instance(&name) {
+                    Ok(_) => Lost::Agent,
+                    // Our own connection did not survive: the daemon was restarted meanwhile.
+                    Err(_) => Lost::Daemon,
+                }
+            }
+            Ok(instance) => Lost::NotRunning(instance.status),
+            Err(error) if error.code() == Some(404) => Lost::Deleted,
+            Err(_) => Lost::Daemon,
+        };
+        Error::Lost { name, why }
+    }
+}
+
+fn host_error(source: std::io::Error) -> Error {
+    Error::Host { doing: "passing data between the host and the box", source }
+}
+
+/// What Incus is asked to run. Nothing of the command is in it: arguments and environment of an
+/// exec show in the host's process list.
+fn agent_request(path: &str) -> Exec {
+    Exec {
+        command: vec![path.to_owned(), "exec".to_owned()],
+        environment: std::collections::BTreeMap::new(),
+        wait_for_websocket: true,
+        interactive: false,
+        width: 0,
+        height: 0,
+        user: 0,
+        group: 0,
+        cwd: "/".to_owned(),
+    }
+}

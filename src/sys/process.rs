@@ -1,0 +1,279 @@
+//! Processes: making them, becoming a user, what the kernel says of them.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, OsString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus};
+use nix::unistd::{ForkResult, Gid, Pid, Uid};
+
+use crate::exit::ExitStatus;
+
+/// Which side of a fork this is.
+#[derive(Debug)]
+pub enum Forked {
+    /// The new process.
+    Child,
+    /// The old one; holds the child's process id.
+    Parent(i32),
+}
+
+/// fork(2). The programs of this crate run one thread, so the child may go on as it likes.
+///
+/// # Errors
+/// fork(2)'s: too many processes, no memory.
+pub fn fork() -> io::Result<Forked> {
+    // SAFETY: no other thread exists that could hold a lock the child would wait for.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Child => Ok(Forked::Child),
+        ForkResult::Parent { child } => Ok(Forked::Parent(child.as_raw())),
+    }
+}
+
+/// Leaves at once, without running anything that the parent registered.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit(2) is always sound; it ends the process.
+    unsafe { libc::_exit(code) }
+}
+
+/// Starts a session with this process as its leader.
+///
+/// # Errors
+/// When the process leads a process group already.
+pub fn start_session() -> io::Result<()> {
+    nix::unistd::setsid()?;
+    Ok(())
+}
+
+/// Puts `pid` (0: this process) into a process group of its own.
+///
+/// # Errors
+/// setpgid(2)'s; for another process, EACCES once it has called exec.
+pub fn own_group(pid: i32) -> io::Result<()> {
+    Ok(nix::unistd::setpgid(Pid::from_raw(pid), Pid::from_raw(pid))?)
+}
+
+/// Becomes the user `uid` with the group `gid` and the supplementary `groups`, for good.
+///
+/// # Errors
+/// When the process may not, or an id is not mapped in its user namespace.
+pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    let groups: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    nix::unistd::setgroups(&groups)?;
+    let gid = Gid::from_raw(gid);
+    nix::unistd::setresgid(gid, gid, gid)?;
+    let uid = Uid::from_raw(uid);
+    Ok(nix::unistd::setresuid(uid, uid, uid)?)
+}
+
+/// Replaces the process: `path` is tried as it is, its arguments and environment are exactly these.
+/// Returns only with the reason why that failed.
+pub fn exec(path: &CStr, argv: &[CString], environment: &[CString]) -> io::Error {
+    match nix::unistd::execve(path, argv, environment) {
+        Ok(never) => match never {},
+        Err(errno) => errno.into(),
+    }
+}
+
+/// Sends `signal` to the process group `group`. A group that is gone is no error.
+///
+/// # Errors
+/// EPERM: a set-user-id program that this user may not signal.
+pub fn signal_group(group: i32, signal: i32) -> io::Result<()> {
+    send(-group, signal)
+}
+
+/// Sends `signal` to one process. One that is gone is no error.
+///
+/// # Errors
+/// EPERM.
+pub fn signal_process(pid: i32, signal: i32) -> io::Result<()> {
+    send(pid, signal)
+}
+
+fn send(target: i32, signal: i32) -> io::Result<()> {
+    let signal = Signal::try_from(signal)?;
+    match nix::sys::signal::kill(Pid::from_raw(target), signal) {
+        Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What waitpid(2) told of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildEvent {
+    /// It ended.
+    Ended(ExitStatus),
+    /// It was stopped by this signal.
+    Stopped(i32),
+    /// It goes on after a stop.
+    Continued,
+}
+
+/// The next change of `pid`, a child, without waiting for one.
+///
+/// # Errors
+/// ECHILD for something that is no child.
+pub fn child_event(pid: i32) -> io::Result<Option<ChildEvent>> {
+    let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED | WaitPidFlag::WCONTINUED;
+    loop {
+        return Ok(match nix::sys::wait::waitpid(Pid::from_raw(pid), Some(flags)) {
+            Ok(WaitStatus::Exited(_, code)) => {
+                Some(ChildEvent::Ended(ExitStatus::Code(code.clamp(0, 255) as u8)))
+            }
+            Ok(WaitStatus::Signaled(_, signal, _)) => {
+                Some(ChildEvent::Ended(ExitStatus::Signal(signal as i32)))
+            }
+            Ok(WaitStatus::Stopped(_, signal)) => Some(ChildEvent::Stopped(signal as i32)),
+            Ok(WaitStatus::Continued(_)) => Some(ChildEvent::Continued),
+            Ok(_) => None,
+            Err(nix::errno::Errno::EINTR) => continue,
+            Err(error) => return Err(error.into()),
+        });
+    }
+}
+
+/// Makes `fd` the descriptor `number` of this process, open across exec.
+///
+/// # Errors
+/// dup2(2)'s.
+pub fn install_fd(fd: impl AsFd, number: i32) -> io::Result<()> {
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: dup2(2) and F_SETFD change this process's descriptor table only. The caller is a
+    // child about to exec, so nothing else believes to own `number`.
+    let result = unsafe {
+        if fd == number { libc::fcntl(fd, libc::F_SETFD, 0) } else { libc::dup2(fd, number) }
+    };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Closes descriptor `number`; for a child before exec, where the caller had it closed too.
+pub fn close_number(number: i32) {
+    // SAFETY: as in `install_fd`: a child about to exec; closing a closed descriptor is EBADF.
+    unsafe { libc::close(number) };
+}
+
+/// Takes the ownership of the standard descriptor `number`, moved out of the way of the numbers
+/// 0 to 2, where `/dev/null` takes its place.
+///
+/// # Errors
+/// When the descriptor is not open.
+pub fn take_standard(number: i32) -> io::Result<OwnedFd> {
+    // SAFETY: the descriptor is only borrowed for the duplication.
+    let inherited = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
+    let taken = rustix::io::fcntl_dupfd_cloexec(inherited, 3)?;
+    install_fd(super::fds::open_null()?, number)?;
+    Ok(taken)
+}
+
+/// Sets the file mode creation mask.
+pub fn set_umask(mask: u32) {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+}
+
+/// The process ids of the whole tree below `pid`, itself first. Empty where /proc does not tell.
+pub fn descendants(pid: i32) -> Vec<i32> {
+    let mut found = vec![pid];
+    let mut at = 0;
+    while let Some(pid) = found.get(at).copied() {
+        at += 1;
+        let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { continue };
+        for task in tasks.flatten() {
+            let Ok(children) = std::fs::read_to_string(task.path().join("children")) else {
+                continue;
+            };
+            found.extend(children.split_ascii_whitespace().filter_map(|id| id.parse::<i32>().ok()));
+        }
+        if found.len() > 4096 {
+            break;
+        }
+    }
+    found
+}
+
+/// What /proc/PID/stat and /proc/PID/status say that matters for ending what a lost client left.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessFacts {
+    /// Process id.
+    pub pid: i32,
+    /// Process group.
+    pub group: i32,
+    /// Whether it ignores SIGHUP, as nohup(1) arranges.
+    pub ignores_hangup: bool,
+}
+
+/// The facts of every process that /proc shows.
+pub fn all_processes() -> Vec<ProcessFacts> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter_map(facts)
+        .collect()
+}
+
+fn facts(pid: i32) -> Option<ProcessFacts> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, also spaces and parentheses.
+    let after_name = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(&stat[after_name + 1..]).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?;
+    if state == "Z" {
+        return None;
+    }
+    let _parent = fields.next()?;
+    let group = fields.next()?.parse().ok()?;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    let ignored = u64::from_str_radix(ignored.trim(), 16).ok()?;
+    let ignores_hangup = ignored & (1 << (libc::SIGHUP - 1)) != 0;
+    Some(ProcessFacts { pid, group, ignores_hangup })
+}
+
+/// The user that the kernel says runs this program (real ids).
+pub fn own_ids() -> (u32, u32) {
+    (Uid::current().as_raw(), Gid::current().as_raw())
+}
+
+/// The account name of the user `uid` on this machine, asked of the C library so that directory
+/// services count too; `None` for a user without one.
+pub fn user_name(uid: u32) -> Option<OsString> {
+    let user = nix::unistd::User::from_uid(Uid::from_raw(uid)).ok()??;
+    Some(OsString::from_vec(user.name.into_bytes()))
+}
+
+/// Sets a limit of this process; -1 (as `u64::MAX`) means "no limit". A hard limit above the
+/// present one is lowered to it.
+///
+/// # Errors
+/// setrlimit(2)'s.
+pub fn set_limit(resource: i32, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft.min(hard), rlim_max: hard };
+    // SAFETY: setrlimit(2) reads the initialised struct and changes this process's limits.
+    match unsafe { libc::setrlimit(resource as _, &raw const limit) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// A limit of this process: soft and hard.
+///
+/// # Errors
+/// getrlimit(2)'s, for a number that is no resource.
+pub fn limit(resource: i32) -> io::Result<(u64, u64)> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit(2) fills the struct or fails.
+    match unsafe { libc::getrlimit(resource as _, &raw mut limit) } {
+        0 => Ok((limit.rlim_cur, limit.rlim_max)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Writes no core file of this process.
+pub fn no_core_file() {
+    let _best_effort = set_limit(libc::RLIMIT_CORE as i32, 0, 0);
+}

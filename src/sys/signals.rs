@@ -1,0 +1,132 @@
+//! Signals as data: blocked for the whole program and read from a descriptor, so that no handler
+//! ever runs in the middle of something.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// The signals to read, and the mask to go back to.
+#[derive(Debug)]
+pub struct Signals {
+    fd: SignalFd,
+    set: SigSet,
+}
+
+impl Signals {
+    /// Blocks `signals` (numbers) and opens a descriptor that delivers them.
+    ///
+    /// # Errors
+    /// signalfd(2)'s.
+    pub fn catch(signals: &[i32]) -> io::Result<Signals> {
+        let mut set = SigSet::empty();
+        for number in signals {
+            set.add(Signal::try_from(*number)?);
+        }
+        nix::sys::signal::sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        Ok(Signals { fd, set })
+    }
+
+    /// The next signal that arrived, if any.
+    ///
+    /// # Errors
+    /// read(2)'s on the descriptor.
+    pub fn take(&mut self) -> io::Result<Option<i32>> {
+        Ok(self.fd.read_signal()?.map(|info| info.ssi_signo as i32))
+    }
+
+    /// Goes back to ordinary delivery; what is pending is delivered at once.
+    pub fn release(self) {
+        let _mask_is_ours =
+            nix::sys::signal::sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&self.set), None);
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Sets `signal` to its default action.
+///
+/// # Errors
+/// For a number that is no signal, or KILL and STOP.
+pub fn set_default(signal: i32) -> io::Result<()> {
+    set_handler(signal, SigHandler::SigDfl)
+}
+
+/// Ignores `signal`.
+///
+/// # Errors
+/// For a number that is no signal, or KILL and STOP.
+pub fn set_ignored(signal: i32) -> io::Result<()> {
+    set_handler(signal, SigHandler::SigIgn)
+}
+
+#[allow(unsafe_code)]
+fn set_handler(signal: i32, handler: SigHandler) -> io::Result<()> {
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler is SIG_DFL or SIG_IGN, so no code of ours ever runs in signal context.
+    unsafe { nix::sys::signal::sigaction(Signal::try_from(signal)?, &action)? };
+    Ok(())
+}
+
+/// Unblocks every signal; for a child before exec.
+pub fn unblock_all() {
+    let _never_fails =
+        nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+}
+
+/// Who is stopped by [`stop_by`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// This process alone.
+    Process,
+    /// The whole process group, as the terminal does for ^Z.
+    Group,
+}
+
+/// Stops by `signal` until something continues us. Returns at once where the kernel refuses to stop
+/// an orphaned process group, which nobody could continue.
+pub fn stop_by(signal: i32, who: Stop) {
+    let Ok(signal) = Signal::try_from(signal) else { return };
+    let mut set = SigSet::empty();
+    set.add(signal);
+    let _cannot_fail = match who {
+        Stop::Process => nix::sys::signal::raise(signal),
+        Stop::Group => nix::sys::signal::kill(nix::unistd::Pid::from_raw(0), signal),
+    };
+    // Here it takes effect, and from here it goes on.
+    let mut before = SigSet::empty();
+    let _mask_is_ours =
+        nix::sys::signal::sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&set), Some(&mut before));
+    let _mask_is_ours = nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
+}
+
+/// Dies by `signal`, so that a waiting shell sees a death by signal and not a mere number.
+/// Returns only where that could not be done; no core file is written for somebody else's crash.
+pub fn die_by(signal: i32) {
+    use rustix::process::{Resource, Rlimit};
+    let no_core = Rlimit { current: Some(0), maximum: Some(0) };
+    let _best_effort = rustix::process::setrlimit(Resource::Core, no_core);
+    if set_default(signal).is_err() && signal != libc::SIGKILL {
+        return;
+    }
+    if let Ok(signal) = Signal::try_from(signal) {
+        let _stays_alive = nix::sys::signal::raise(signal);
+        let mut set = SigSet::empty();
+        set.add(signal);
+        let _stays_alive = nix::sys::signal::sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&set), None);
+    }
+}
+
+/// The name of a signal without its `SIG`, for messages.
+pub fn name(signal: i32) -> String {
+    match Signal::try_from(signal) {
+        Ok(signal) => signal.as_str().trim_start_matches("SIG").to_owned(),
+        Err(_) => format!("signal {signal}"),
+    }
+}

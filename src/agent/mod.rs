@@ -12,11 +12,15 @@ mod account;
 #[cfg(feature = "agent")]
 mod demand;
 #[cfg(feature = "agent")]
+mod host;
+#[cfg(feature = "agent")]
 mod leftovers;
 #[cfg(feature = "agent")]
 mod limits;
 #[cfg(feature = "agent")]
 mod login;
+#[cfg(feature = "agent")]
+mod outflow;
 #[cfg(feature = "agent")]
 mod spawn;
 #[cfg(feature = "agent")]

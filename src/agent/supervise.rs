@@ -6,19 +6,18 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
-use rustix::pipe::SpliceFlags;
-
 use super::demand::Demand;
+use super::host::Host;
 use super::leftovers::{self, Ending};
+use super::outflow::{Ended, Outflow};
 use super::protocol::{
-    self, Exited, Failure, Fd1Or2, FromAgent, PROTOCOL, Reason, Request, SCREEN_WINDOW,
-    STDERR_WINDOW, Stream, ToAgent, Watch,
+    self, Exited, Failure, Fd1Or2, FromAgent, PROTOCOL, Reason, Request, Stream, ToAgent, Watch,
 };
 use super::spawn::{self, Child};
 use super::stdin::Stdin;
 use crate::buffer::Buffer;
 use crate::exit::{self, ExitStatus};
-use crate::sys::fds::{self, Got, Put};
+use crate::sys::fds::{self, Put};
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::process::{self, ChildEvent};
 use crate::sys::signals::Signals;
@@ -26,13 +25,6 @@ use crate::sys::{pipes, signals, terminal};
 
 /// Frames wait for the host up to this many bytes before more output is read.
 const FRAMES_WAITING: usize = 64 << 10;
-/// Read at once from the command's stderr or terminal.
-const CHUNK: usize = 32 << 10;
-/// How much of a terminal's output is passed on after the command's end, should something in its
-/// background go on writing.
-const SCREEN_AFTER_END: usize = 1 << 20;
-/// Moved at once from the command's stdout to the host.
-const SPLICE: usize = 1 << 20;
 /// The size to ask for of the pipe to incusd, which empties it in steps of 32 KiB.
 const RAW_PIPE: usize = 256 << 10;
 
@@ -88,67 +80,6 @@ fn code_of(failure: &Failure) -> u8 {
     }
 }
 
-/// The three streams to and from the host.
-struct Host {
-    input: Option<OwnedFd>,
-    inbox: Buffer,
-    /// The command's stdout, as it is.
-    raw: Option<OwnedFd>,
-    /// Frames; `None` once nobody reads them.
-    framed: Option<OwnedFd>,
-    outbox: Buffer,
-}
-
-impl Host {
-    fn new(input: OwnedFd, rest: Vec<u8>, raw: OwnedFd, framed: OwnedFd) -> Host {
-        let mut inbox = Buffer::default();
-        inbox.push(&rest);
-        let outbox = Buffer::default();
-        Host { input: Some(input), inbox, raw: Some(raw), framed: Some(framed), outbox }
-    }
-
-    fn send(&mut self, message: &FromAgent<'_>) {
-        if self.framed.is_some() {
-            message.encode(self.outbox.tail());
-        }
-    }
-
-    /// Writes what there is room for.
-    fn flush(&mut self) -> io::Result<()> {
-        while let (Some(framed), false) = (&self.framed, self.outbox.is_empty()) {
-            match fds::write_own(framed, self.outbox.as_slice())? {
-                Put::Bytes(count) => self.outbox.consume(count),
-                Put::Full => break,
-                Put::Gone => {
-                    self.framed = None;
-                    self.outbox.clear();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes everything, however long the host takes, unless it goes away.
-    fn flush_all(&mut self) -> io::Result<()> {
-        loop {
-            self.flush()?;
-            let (Some(framed), false) = (&self.framed, self.outbox.is_empty()) else {
-                return Ok(());
-            };
-            let mut set = PollSet::new();
-            set.add((), framed.as_fd(), Interest::Write);
-            set.wait(None)?;
-        }
-    }
-
-    /// Reads what the host sent; false when it went away.
-    fn receive(&mut self) -> io::Result<bool> {
-        let Some(input) = &self.input else { return Ok(false) };
-        let got = fds::read_own(input, self.inbox.tail(), protocol::MAX_PAYLOAD)?;
-        Ok(got != Got::End)
-    }
-}
-
 /// What a descriptor in the poll set stands for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Key {
@@ -166,51 +97,31 @@ struct Supervisor {
     host: Host,
     pid: i32,
     stdin: Stdin,
-    stdout: Option<OwnedFd>,
-    /// Data waits in `stdout` and the host has no room for it.
-    stdout_waits: bool,
-    stdout_bytes: u64,
-    stderr: Option<OwnedFd>,
-    stderr_window: usize,
-    terminal: Option<OwnedFd>,
-    /// Held so that the terminal lasts although no process has it open for a while.
-    slave: Option<OwnedFd>,
-    screen_window: usize,
+    out: Outflow,
     keys: Buffer,
     end_of_file: u8,
     demand: Option<Demand>,
     ending: Option<Ending>,
-}
-
-/// How a command ended, and how much of its output is still due.
-struct Ended {
-    status: ExitStatus,
-    stdout_left: u64,
-    stderr_left: u64,
-    screen_left: usize,
+    /// The command was stopped because it is not in its terminal's foreground.
+    wants_foreground: bool,
 }
 
 impl Supervisor {
     fn new(host: Host, child: Child, request: &Request) -> Supervisor {
         let settings = request.terminal.as_ref().map(|terminal| terminal.settings);
         let watch = request.terminal.as_ref().is_some_and(|terminal| terminal.watch == Watch::Yes);
-        let (terminal, slave) = child.terminal.unzip();
+        let pid = child.pid;
+        let (out, stdin) = Outflow::new(child);
         Supervisor {
             host,
-            pid: child.pid,
-            stdin: Stdin::new(child.stdin),
-            stdout: child.stdout,
-            stdout_waits: false,
-            stdout_bytes: 0,
-            stderr: child.stderr,
-            stderr_window: STDERR_WINDOW,
-            terminal,
-            slave,
-            screen_window: SCREEN_WINDOW,
+            pid,
+            stdin: Stdin::new(stdin),
+            out,
             keys: Buffer::default(),
             end_of_file: settings.map_or(4, |settings| settings.characters[libc::VEOF]),
             demand: settings.filter(|_| watch).map(Demand::new),
             ending: None,
+            wants_foreground: false,
         }
     }
 
@@ -220,12 +131,12 @@ impl Supervisor {
         let mut ended: Option<Ended> = None;
         // What came together with the request.
         self.obey()?;
-        if self.host.raw.is_some() && self.stdout.is_none() {
+        if self.out.stdout.is_none() {
             self.host.raw = None;
         }
         loop {
             self.host.flush()?;
-            if let Some(done) = ended.take_if(|ended| self.is_drained(ended)) {
+            if let Some(done) = ended.take_if(|ended| self.is_done(ended)) {
                 return Ok(done);
             }
             let mut set = PollSet::new();
@@ -254,13 +165,14 @@ impl Supervisor {
             }
             self.tend_stdin()?;
             if stdout.any() || raw.any() {
-                self.pass_stdout(raw.error, ended.as_mut())?;
+                self.out.pass_stdout(&mut self.host, raw.error, ended.as_mut())?;
             }
             if stderr.any() {
-                self.pass_stderr(ended.as_mut())?;
+                self.out.pass_stderr(&mut self.host, ended.as_mut())?;
             }
             if terminal.readable || terminal.error {
-                self.pass_screen(ended.as_mut())?;
+                self.watch_settings();
+                self.out.pass_screen(&mut self.host, ended.as_mut())?;
             }
             self.pass_keys()?;
             self.watch_demand();
@@ -278,21 +190,21 @@ impl Supervisor {
             set.add(Key::Framed, framed.as_fd(), Interest::Write);
         }
         if let Some(raw) = &self.host.raw {
-            let interest = if self.stdout_waits { Interest::Write } else { Interest::Hangup };
+            let interest = if self.out.stdout_waits { Interest::Write } else { Interest::Hangup };
             set.add(Key::Raw, raw.as_fd(), interest);
         }
         if let Some((pipe, interest)) = self.stdin.interest() {
             set.add(Key::Stdin, pipe, interest);
         }
-        if let (Some(stdout), false) = (&self.stdout, self.stdout_waits) {
+        if let (Some(stdout), false) = (&self.out.stdout, self.out.stdout_waits) {
             set.add(Key::Stdout, stdout.as_fd(), Interest::Read);
         }
         let room = self.host.outbox.len() < FRAMES_WAITING;
-        if let (Some(stderr), true) = (&self.stderr, room && self.stderr_window > 0) {
+        if let (Some(stderr), true) = (&self.out.stderr, room && self.out.stderr_window > 0) {
             set.add(Key::Stderr, stderr.as_fd(), Interest::Read);
         }
-        if let Some(terminal) = &self.terminal {
-            let read = room && self.screen_window > 0;
+        if let Some(terminal) = &self.out.terminal {
+            let read = room && self.out.screen_window > 0;
             let interest = match (read, self.keys.is_empty()) {
                 (true, true) => Interest::Read,
                 (true, false) => Interest::ReadWrite,
@@ -321,43 +233,25 @@ impl Supervisor {
 
     fn note(&mut self, event: ChildEvent) -> io::Result<Option<Ended>> {
         match event {
-            ChildEvent::Stopped(signal) => self.host.send(&FromAgent::Stopped(signal)),
-            ChildEvent::Continued => {}
-            ChildEvent::Ended(status) => {
-                let unread = |pipe: &Option<OwnedFd>| {
-                    pipe.as_ref().map_or(0, |pipe| pipes::unread_bytes(pipe).unwrap_or(0))
-                };
-                return Ok(Some(Ended {
-                    status,
-                    stdout_left: unread(&self.stdout),
-                    stderr_left: unread(&self.stderr),
-                    screen_left: SCREEN_AFTER_END,
-                }));
+            ChildEvent::Stopped(signal) => {
+                // What it wrote before, and the terminal's echo of ^Z, is shown before.
+                self.out.pass_screen(&mut self.host, None)?;
+                self.out.pass_stderr(&mut self.host, None)?;
+                self.wants_foreground = matches!(signal, libc::SIGTTIN | libc::SIGTTOU);
+                self.host.send(&FromAgent::Stopped(signal));
             }
+            ChildEvent::Continued => {}
+            ChildEvent::Ended(status) => return Ok(Some(self.out.ended(status))),
         }
         Ok(None)
     }
 
-    /// Whether everything that the command wrote before its end is on its way.
-    fn is_drained(&mut self, ended: &mut Ended) -> bool {
-        if self.host.raw.is_none() {
-            ended.stdout_left = 0;
+    /// Whether nothing is left to do for a command that ended.
+    fn is_done(&self, ended: &Ended) -> bool {
+        match &self.ending {
+            Some(ending) => ending.is_over(),
+            None => self.out.is_drained(ended, &self.host),
         }
-        if let Some(ending) = &self.ending {
-            return ending.is_over();
-        }
-        if self.host.framed.is_none() {
-            return ended.stdout_left == 0 || self.stdout.is_none();
-        }
-        let screen_done = match &self.terminal {
-            None => true,
-            // The kernel passes what was written on by itself, so this is exact: n_tty(4) flushes
-            // its work before it answers.
-            Some(master) => ended.screen_left == 0 || !is_readable(master),
-        };
-        (self.stdout.is_none() || ended.stdout_left == 0)
-            && (self.stderr.is_none() || ended.stderr_left == 0)
-            && screen_done
     }
 
     /// Does what the host asks.
@@ -379,19 +273,17 @@ impl Supervisor {
                 ToAgent::Keys(data) => self.keys.push(data),
                 ToAgent::KeysEnd => self.keys.push(&[self.end_of_file]),
                 ToAgent::Resize(size) => {
-                    if let Some(master) = &self.terminal {
+                    if let Some(master) = &self.out.terminal {
                         let _hung_up = terminal::set_size(master, size);
                     }
                 }
-                ToAgent::Signal(signal) => {
-                    let _another_user_now = process::signal_group(self.pid, signal);
-                }
-                ToAgent::Grant(Stream::Stderr, bytes) => self.stderr_window += bytes as usize,
-                ToAgent::Grant(Stream::Screen, bytes) => self.screen_window += bytes as usize,
+                ToAgent::Signal(signal) => self.pass_signal(signal),
+                ToAgent::Grant(Stream::Stderr, bytes) => self.out.stderr_window += bytes as usize,
+                ToAgent::Grant(Stream::Screen, bytes) => self.out.screen_window += bytes as usize,
                 ToAgent::OutputClosed(Fd1Or2::Stdout) => {
-                    (self.stdout, self.host.raw) = (None, None)
+                    (self.out.stdout, self.host.raw) = (None, None)
                 }
-                ToAgent::OutputClosed(Fd1Or2::Stderr) => self.stderr = None,
+                ToAgent::OutputClosed(Fd1Or2::Stderr) => self.out.stderr = None,
                 ToAgent::Hangup => self.hang_up(),
                 ToAgent::Request(_) | ToAgent::Grant(..) => {
                     return Err(malformed(protocol::Malformed("order of frames")));
@@ -402,9 +294,17 @@ impl Supervisor {
         Ok(())
     }
 
+    fn pass_signal(&mut self, signal: i32) {
+        if signal == libc::SIGCONT && std::mem::take(&mut self.wants_foreground) {
+            // What a shell's `fg` does.
+            self.out.take_foreground(self.pid);
+        }
+        let _another_user_now = process::signal_group(self.pid, signal);
+    }
+
     /// The host's terminal is gone, its client is not.
     fn hang_up(&mut self) {
-        self.terminal = None;
+        self.out.hang_up();
         leftovers::hang_up(self.pid);
     }
 
@@ -413,16 +313,12 @@ impl Supervisor {
         self.host.input = None;
         self.host.framed = None;
         self.host.outbox.clear();
-        self.drop_output();
+        self.host.raw = None;
+        self.out.give_up();
         self.stdin.abandon();
         if self.ending.is_none() {
             self.ending = Some(Ending::begin(self.pid));
         }
-    }
-
-    fn drop_output(&mut self) {
-        self.host.raw = None;
-        (self.stdout, self.stderr, self.terminal) = (None, None, None);
     }
 
     fn tend_stdin(&mut self) -> io::Result<()> {
@@ -436,115 +332,34 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Moves stdout to the host without copying it.
-    fn pass_stdout(&mut self, host_gone: bool, mut ended: Option<&mut Ended>) -> io::Result<()> {
-        use rustix::io::Errno;
-        self.stdout_waits = false;
-        let (Some(stdout), Some(raw), false) = (&self.stdout, &self.host.raw, host_gone) else {
-            (self.stdout, self.host.raw) = (None, None);
-            return Ok(());
-        };
-        // Two rounds at most before the others have their turn.
-        for _ in 0..2 {
-            let limit = ended
-                .as_ref()
-                .map_or(SPLICE, |ended| ended.stdout_left.min(SPLICE as u64) as usize);
-            if limit == 0 {
-                return Ok(());
-            }
-            let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-            match rustix::pipe::splice(stdout, None, raw, None, limit, flags) {
-                Ok(0) => {
-                    // Nobody writes any more: the host sees the end as early as it would locally.
-                    (self.stdout, self.host.raw) = (None, None);
-                    return Ok(());
-                }
-                Ok(count) => {
-                    self.stdout_bytes += count as u64;
-                    if let Some(ended) = &mut ended {
-                        ended.stdout_left -= count as u64;
-                    }
-                }
-                Err(Errno::AGAIN) => {
-                    self.stdout_waits = pipes::unread_bytes(stdout)? > 0;
-                    return Ok(());
-                }
-                Err(Errno::INTR) => {}
-                Err(Errno::PIPE) => {
-                    (self.stdout, self.host.raw) = (None, None);
-                    return Ok(());
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    fn pass_stderr(&mut self, ended: Option<&mut Ended>) -> io::Result<()> {
-        use rustix::io::Errno;
-        let Some(stderr) = &self.stderr else { return Ok(()) };
-        let mut chunk = [0; CHUNK];
-        let limit = CHUNK.min(self.stderr_window);
-        match rustix::io::read(stderr, &mut chunk[..limit]) {
-            Ok(0) => self.stderr = None,
-            Ok(count) => {
-                self.stderr_window -= count;
-                self.host.send(&FromAgent::Stderr(&chunk[..count]));
-                if let Some(ended) = ended {
-                    ended.stderr_left = ended.stderr_left.saturating_sub(count as u64);
-                }
-            }
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
-    }
-
-    fn pass_screen(&mut self, ended: Option<&mut Ended>) -> io::Result<()> {
-        use rustix::io::Errno;
-        let Some(master) = &self.terminal else { return Ok(()) };
-        let wanted = self.demand.as_ref().is_some_and(|demand| demand.settings_changed(master));
-        if wanted {
-            self.demand = None;
-            self.host.send(&FromAgent::TerminalWanted);
-        }
-        let mut chunk = [0; CHUNK];
-        let limit = CHUNK.min(self.screen_window);
-        match rustix::io::read(master, &mut chunk[..limit]) {
-            Ok(count @ 1..) => {
-                self.screen_window -= count;
-                self.host.send(&FromAgent::Screen(&chunk[..count]));
-                if let Some(ended) = ended {
-                    ended.screen_left = ended.screen_left.saturating_sub(count);
-                }
-            }
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            // Not while the slave is held; whatever broke, polling it would spin.
-            Ok(0) | Err(Errno::IO) => self.terminal = None,
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
-    }
-
     fn pass_keys(&mut self) -> io::Result<()> {
-        while let (Some(master), false) = (&self.terminal, self.keys.is_empty()) {
+        while let (Some(master), false) = (&self.out.terminal, self.keys.is_empty()) {
             match fds::write_own(master, self.keys.as_slice())? {
                 Put::Bytes(count) => {
                     self.keys.consume(count);
                     self.host.send(&FromAgent::Grant(Stream::Keys, count as u32));
                 }
                 Put::Full => break,
-                Put::Gone => self.terminal = None,
+                Put::Gone => self.out.terminal = None,
             }
         }
-        if self.terminal.is_none() {
+        if self.out.terminal.is_none() {
             self.keys.clear();
         }
         Ok(())
     }
 
+    /// Before output passes: it may hold a query, whose answer must meet a terminal in raw mode.
+    fn watch_settings(&mut self) {
+        let (Some(demand), Some(master)) = (&self.demand, &self.out.terminal) else { return };
+        if demand.settings_changed(master) {
+            self.demand = None;
+            self.host.send(&FromAgent::TerminalWanted);
+        }
+    }
+
     fn watch_demand(&mut self) {
-        let (Some(demand), Some(master)) = (&mut self.demand, &self.terminal) else { return };
+        let (Some(demand), Some(master)) = (&mut self.demand, &self.out.terminal) else { return };
         if demand.is_wanted(master, self.pid) {
             self.demand = None;
             self.host.send(&FromAgent::TerminalWanted);
@@ -558,7 +373,7 @@ impl Supervisor {
         let lost = self.host.framed.is_none();
         self.host.send(&FromAgent::Exited(Exited {
             status: ended.status,
-            stdout_bytes: self.stdout_bytes,
+            stdout_bytes: self.out.stdout_bytes,
             stdin_taken: self.stdin.taken(),
         }));
         self.host.flush_all()?;
@@ -576,36 +391,6 @@ impl Supervisor {
         if lost {
             return Ok(());
         }
-        self.slave = None;
-        drain(&[self.stdout.as_ref(), self.stderr.as_ref(), self.terminal.as_ref()])
+        self.out.drain()
     }
-}
-
-fn is_readable(fd: &OwnedFd) -> bool {
-    let mut set = PollSet::new();
-    set.add((), fd.as_fd(), Interest::Read);
-    set.wait(Some(Instant::now())).is_ok() && set.ready(()).readable
-}
-
-/// Reads and forgets until nobody writes any more.
-fn drain(sources: &[Option<&OwnedFd>]) -> io::Result<()> {
-    use rustix::io::Errno;
-    let mut sources: Vec<&OwnedFd> = sources.iter().flatten().copied().collect();
-    let mut chunk = [0; CHUNK];
-    while !sources.is_empty() {
-        sources.retain(|source| {
-            matches!(
-                rustix::io::read(*source, &mut chunk),
-                Ok(1..) | Err(Errno::AGAIN | Errno::INTR)
-            )
-        });
-        let mut set = PollSet::new();
-        for source in &sources {
-            set.add((), source.as_fd(), Interest::Read);
-        }
-        if !sources.is_empty() {
-            set.wait(None)?;
-        }
-    }
-    Ok(())
 }

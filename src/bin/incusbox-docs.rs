@@ -1,5 +1,96 @@
-//! Writes man page and completions from the definition of the command line.
+//! `incusbox-docs DIR`: writes man page and completions from the definition of the command line.
+//!
+//! It runs when incusbox is built and is not installed. What a definition cannot know is written by
+//! hand in `man/` and `completions/`, with a `@NAME@` where something generated belongs.
 
-fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap_complete::Shell;
+use clap_mangen::Man;
+use incusbox::run::{arguments, environment};
+
+const PAGE: &str = include_str!("../../man/incusbox-run.1.in");
+const BASH: &str = include_str!("../../completions/boxes.bash");
+const ZSH: &str = include_str!("../../completions/boxes.zsh");
+const FISH: &str = include_str!("../../completions/boxes.fish");
+
+fn main() -> ExitCode {
+    let result = match std::env::args_os().nth(1) {
+        Some(directory) => write_all(Path::new(&directory)),
+        None => Err(io::Error::other("usage: incusbox-docs DIR")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _nobody_to_tell = writeln!(io::stderr(), "incusbox-docs: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes everything below `directory`, under the names that it is installed by.
+fn write_all(directory: &Path) -> io::Result<()> {
+    let files = [
+        ("man/incusbox-run.1", page()?),
+        ("bash/incusbox-run", generated(Shell::Bash)? + BASH),
+        ("zsh/_incusbox-run", zsh()?),
+        ("fish/incusbox-run.fish", generated(Shell::Fish)? + FISH),
+    ];
+    for (name, content) in files {
+        let path = directory.join(name);
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        fs::write(&path, content)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+    }
+    Ok(())
+}
+
+/// The man page: the hand-written one with options, variables and version put in.
+fn page() -> io::Result<String> {
+    let mut options = Vec::new();
+    Man::new(arguments::definition()).render_options_section(&mut options)?;
+    let options = String::from_utf8(options).map_err(io::Error::other)?;
+    let page = put(PAGE, "@VERSION@", env!("CARGO_PKG_VERSION"))?;
+    let page = put(&page, "@OPTIONS@\n", &options)?;
+    put(&page, "@PASSED@\n", &passed())
+}
+
+/// The variables that are taken over, as tagged paragraphs.
+fn passed() -> String {
+    let mut text = String::new();
+    for (purpose, names) in environment::PASSED {
+        text.push_str(&format!(".TP\n{}\n{}\n", escaped(purpose), names.join(", ")));
+    }
+    text
+}
+
+/// A hyphen that stays one: roff makes a bare `-` a typographic hyphen.
+fn escaped(text: &str) -> String {
+    text.replace('-', "\\-")
+}
+
+fn generated(shell: Shell) -> io::Result<String> {
+    let mut out = Vec::new();
+    clap_complete::generate(shell, &mut arguments::definition(), "incusbox-run", &mut out);
+    String::from_utf8(out).map_err(io::Error::other)
+}
+
+/// zsh: one function must do all, so the action for BOX is changed in the generated one.
+fn zsh() -> io::Result<String> {
+    let script = put(&generated(Shell::Zsh)?, "The box to run in:_default", "The box to run in:_incusbox_boxes")?;
+    // Directly behind the `#compdef` line, which must be the first.
+    let (first, rest) =
+        script.split_once('\n').ok_or_else(|| io::Error::other("no zsh completion"))?;
+    Ok(format!("{first}\n\n{ZSH}{rest}"))
+}
+
+/// Replaces `what`, which must be there: otherwise the generator has changed its form.
+fn put(text: &str, what: &str, with: &str) -> io::Result<String> {
+    if !text.contains(what) {
+        return Err(io::Error::other(format!("`{}` is nowhere to be replaced", what.trim_end())));
+    }
+    Ok(text.replace(what, with))
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::sys::terminal::{CONTROL_CHARACTERS, Settings};
 
 fn request() -> Request {
     Request {

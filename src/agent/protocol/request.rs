@@ -1,0 +1,188 @@
+//! The request: everything that the agent needs to know to start a command.
+
+use super::PROTOCOL;
+use super::wire::{Malformed, Reader, put_bytes, put_size};
+use crate::sys::terminal::{Settings, Size};
+
+/// What a standard descriptor of the command shall be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fd {
+    /// The terminal.
+    Terminal = 0,
+    /// A pipe to or from the host.
+    Pipe = 1,
+    /// `/dev/null`.
+    Null = 2,
+    /// Closed.
+    Closed = 3,
+}
+
+/// What to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// The user's login shell.
+    LoginShell,
+    /// A program and its arguments; never empty.
+    Argv(Vec<Vec<u8>>),
+}
+
+/// As whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum User {
+    /// The account of the box with this user id, else the one of this name.
+    Host {
+        /// The user's id on the host.
+        uid: u32,
+        /// The user's name on the host; empty where it has none.
+        name: Vec<u8>,
+    },
+    /// An account of the box, by name or number.
+    Named(Vec<u8>),
+}
+
+/// Whether a missing working directory matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Go on in the user's home.
+    UseHome = 0,
+    /// Refuse.
+    Refuse = 1,
+}
+
+/// The environment below the variables that the request names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// What a login shell of the user exports.
+    Login = 0,
+    /// Only HOME, USER, LOGNAME, SHELL and PATH.
+    Clean = 1,
+}
+
+/// The command's terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terminal {
+    /// The settings to start with: the host's.
+    pub settings: Settings,
+    /// The size to start with.
+    pub size: Size,
+    /// Whether the agent has to say when a program waits for the keyboard.
+    pub watch: Watch,
+}
+
+/// Whether the agent has to say when a program waits for the keyboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// The host forwards the keyboard from the start.
+    No = 0,
+    /// The host leaves its terminal to others (a pager at the end of the pipe) until asked.
+    Yes = 1,
+}
+
+/// All that the agent needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The box's name, for `INCUSBOX_BOX`.
+    pub box_name: Vec<u8>,
+    /// What to run.
+    pub command: Command,
+    /// As whom.
+    pub user: User,
+    /// Where: an absolute path; empty for the user's home.
+    pub directory: Vec<u8>,
+    /// What to do when that is missing.
+    pub missing: Missing,
+    /// The environment below `environment`.
+    pub base: Base,
+    /// Variables to set, in order.
+    pub environment: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What stdin, stdout and stderr shall be.
+    pub fds: [Fd; 3],
+    /// The terminal, when one of them is one.
+    pub terminal: Option<Terminal>,
+    /// Signals to ignore: bit N-1 for signal N.
+    pub ignored_signals: u64,
+    /// Where to move the agent's own file before anything else: it was just pushed under a
+    /// temporary name.
+    pub install_as: Option<Vec<u8>>,
+}
+
+/// Appends a request's payload.
+pub(super) fn encode_request(request: &Request, out: &mut Vec<u8>) {
+    out.extend_from_slice(&PROTOCOL.to_le_bytes());
+    put_bytes(out, &request.box_name);
+    let argv: &[Vec<u8>] = match &request.command {
+        Command::LoginShell => &[],
+        Command::Argv(argv) => argv,
+    };
+    out.extend_from_slice(&(argv.len() as u32).to_le_bytes());
+    for argument in argv {
+        put_bytes(out, argument);
+    }
+    match &request.user {
+        User::Host { uid, name } => {
+            out.push(0);
+            out.extend_from_slice(&uid.to_le_bytes());
+            put_bytes(out, name);
+        }
+        User::Named(name) => {
+            out.push(1);
+            put_bytes(out, name);
+        }
+    }
+    put_bytes(out, &request.directory);
+    out.extend_from_slice(&[request.missing as u8, request.base as u8]);
+    out.extend_from_slice(&(request.environment.len() as u32).to_le_bytes());
+    for (name, value) in &request.environment {
+        put_bytes(out, name);
+        put_bytes(out, value);
+    }
+    out.extend(request.fds.map(|fd| fd as u8));
+    out.push(u8::from(request.terminal.is_some()));
+    if let Some(terminal) = &request.terminal {
+        for flags in terminal.settings.flags {
+            out.extend_from_slice(&flags.to_le_bytes());
+        }
+        out.extend_from_slice(&terminal.settings.characters);
+        put_size(out, terminal.size);
+        out.push(terminal.watch as u8);
+    }
+    out.extend_from_slice(&request.ignored_signals.to_le_bytes());
+    put_bytes(out, request.install_as.as_deref().unwrap_or_default());
+}
+
+/// Reads a request's payload.
+pub(super) fn decode_request(reader: &mut Reader<'_>) -> Result<Request, Malformed> {
+    if reader.u16()? != PROTOCOL {
+        return Err(Malformed("protocol version"));
+    }
+    let box_name = reader.bytes()?.to_vec();
+    let argv = reader.list(|reader| Ok(reader.bytes()?.to_vec()))?;
+    let command = if argv.is_empty() { Command::LoginShell } else { Command::Argv(argv) };
+    let user = match reader.byte()? {
+        0 => User::Host { uid: reader.u32()?, name: reader.bytes()?.to_vec() },
+        1 => User::Named(reader.bytes()?.to_vec()),
+        _ => return Err(Malformed("user")),
+    };
+    let directory = reader.bytes()?.to_vec();
+    let missing = if reader.flag()? { Missing::Refuse } else { Missing::UseHome };
+    let base = if reader.flag()? { Base::Clean } else { Base::Login };
+    let environment =
+        reader.list(|reader| Ok((reader.bytes()?.to_vec(), reader.bytes()?.to_vec())))?;
+    let fds = [reader.fd()?, reader.fd()?, reader.fd()?];
+    let terminal = if reader.flag()? { Some(reader.terminal()?) } else { None };
+    let ignored_signals = reader.u64()?;
+    let install_as = Some(reader.bytes()?.to_vec()).filter(|path| !path.is_empty());
+    Ok(Request {
+        box_name,
+        command,
+        user,
+        directory,
+        missing,
+        base,
+        environment,
+        fds,
+        terminal,
+        ignored_signals,
+        install_as,
+    })
+}

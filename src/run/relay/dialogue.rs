@@ -1,0 +1,225 @@
+//! What the agent says, and what is done about it.
+
+use std::ffi::OsStr;
+use std::io;
+
+use super::{Outcome, Relay};
+use crate::agent::protocol::{self, FromAgent, MAGIC, PROTOCOL, Place, Stream, ToAgent};
+use crate::buffer::Buffer;
+use crate::incus::websocket::Event;
+use crate::run::environment;
+use crate::run::input::Input;
+use crate::sys::fds::Standard;
+use crate::sys::signals::{self, Stop};
+
+/// What an agent that never greeted may say before it is cut short, in bytes.
+const MOST_LAST_WORDS: usize = 4096;
+
+impl Relay<'_> {
+    /// Takes in everything that has arrived.
+    pub(super) fn decode(&mut self) -> io::Result<()> {
+        self.decode_raw()?;
+        while self.outcome.is_none() {
+            let is_closed = self.framed.is_closed();
+            match self.framed.decoder.event() {
+                Ok(Some(Event::Data(data))) => {
+                    self.frames.push(data);
+                    let count = data.len();
+                    self.framed.decoder.consume(count);
+                    self.take_frames()?;
+                }
+                Ok(Some(Event::Ping(payload))) => {
+                    self.pinged = true;
+                    self.framed.pong(&payload);
+                }
+                Ok(Some(Event::End)) => self.lose(),
+                Ok(None) if is_closed => self.lose(),
+                Ok(None) => break,
+                Err(error) => self.outcome = Some(Outcome::Alien(error.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers pings on the uplink's socket, between frames of ours.
+    pub(super) fn hear_echo(&mut self) -> io::Result<()> {
+        self.echo.receive()?;
+        while let Ok(Some(Event::Ping(payload))) = self.echo.decoder.event() {
+            self.uplink.pong(&payload);
+        }
+        Ok(())
+    }
+
+    /// The stream of frames ended without a last word.
+    fn lose(&mut self) {
+        let said = self.frames.as_slice();
+        let said = said[..said.len().min(MOST_LAST_WORDS)].to_vec();
+        self.outcome = Some(if self.greeted { Outcome::Lost } else { Outcome::NoAgent(said) });
+    }
+
+    fn decode_raw(&mut self) -> io::Result<()> {
+        loop {
+            match self.raw.decoder.event() {
+                Ok(Some(Event::Data(data))) => {
+                    if self.stdout.is_full() {
+                        return Ok(());
+                    }
+                    let count = self.stdout.write(data);
+                    self.raw.decoder.consume(count);
+                    self.raw_received += count as u64;
+                }
+                Ok(Some(Event::Ping(payload))) => self.raw.pong(&payload),
+                Ok(Some(Event::End) | None) => return Ok(()),
+                Err(error) => {
+                    self.outcome = Some(Outcome::Alien(error.to_string()));
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn take_frames(&mut self) -> io::Result<()> {
+        // Before the greeting: anything else is no agent, however it goes on.
+        let begin = self.frames.as_slice();
+        let expected = begin.get(protocol::HEADER..).unwrap_or_default();
+        let common = expected.len().min(MAGIC.len());
+        if !self.greeted && (begin.first() != Some(&0xb0) || expected[..common] != MAGIC[..common])
+        {
+            return Ok(());
+        }
+        let mut frames = std::mem::take(&mut self.frames);
+        let result = self.take_whole_frames(&mut frames);
+        self.frames = frames;
+        result
+    }
+
+    fn take_whole_frames(&mut self, frames: &mut Buffer) -> io::Result<()> {
+        while self.outcome.is_none() {
+            let message = match protocol::split(frames.as_slice()) {
+                Ok(None) => break,
+                Ok(Some((kind, payload, used))) => {
+                    protocol::decode_from_agent(kind, payload).map(|message| (message, used))
+                }
+                Err(error) => Err(error),
+            };
+            match message {
+                Ok((message, used)) => {
+                    self.obey(message)?;
+                    frames.consume(used);
+                }
+                Err(error) => self.outcome = Some(Outcome::Alien(error.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what the agent says.
+    fn obey(&mut self, message: FromAgent<'_>) -> io::Result<()> {
+        match message {
+            FromAgent::Hello(PROTOCOL) => {
+                self.greeted = true;
+                self.trace.note("the agent greets");
+            }
+            FromAgent::Hello(other) => {
+                let why = format!("it speaks protocol {other}, we speak {PROTOCOL}");
+                self.outcome = Some(Outcome::Alien(why));
+            }
+            FromAgent::Started(place) => self.start(place)?,
+            FromAgent::Stderr(data) => self.stderr.push(data),
+            FromAgent::Screen(data) => {
+                let mut scratch = Vec::new();
+                let shown = match &self.screen {
+                    Some(screen) => screen.filter(data, &mut scratch),
+                    None => data,
+                };
+                self.screen_out.push(shown);
+                // The window counts what arrived, not what is left of it.
+                self.screen_out.add_done(data.len() - shown.len());
+            }
+            FromAgent::Grant(stream, bytes) => {
+                self.uplink.grant(stream, bytes);
+                if stream == Stream::Stdin {
+                    self.input.note_grant(bytes)?;
+                    // What was beyond the window before is no news to the pipe.
+                    if matches!(self.input, Input::Peeked(_)) && self.uplink.wants_stdin() {
+                        self.pass_stdin()?;
+                    }
+                }
+            }
+            FromAgent::InputClosed => self.close_input(),
+            FromAgent::Stopped(signal) => self.stop(signal)?,
+            FromAgent::TerminalWanted => {
+                if let Some(screen) = &mut self.screen {
+                    screen.want()?;
+                }
+            }
+            FromAgent::Exited(exited) => {
+                self.trace.note("the command ended");
+                self.outcome = Some(Outcome::Ended(exited));
+            }
+            FromAgent::Failed(failure) => self.outcome = Some(Outcome::Failed(failure)),
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, place: Place) -> io::Result<()> {
+        self.trace.note("the command runs");
+        if place != Place::Asked {
+            let asked = String::from_utf8_lossy(&self.plan.request.directory).into_owned();
+            let instead = if place == Place::Home { "the home directory" } else { "/" };
+            self.trace.hint(&format!("the box has no `{asked}`, so it starts in {instead}"));
+        }
+        if let Some(screen) = &mut self.screen {
+            screen.take_if_wanted()?;
+        }
+        self.push_title();
+        Ok(())
+    }
+
+    /// The command closed its stdin: so do we, that whoever writes to us notices.
+    fn close_input(&mut self) {
+        if matches!(self.input, Input::Plain(_)) {
+            self.input = Input::None;
+            let _stays_open = Standard::Stdin.release();
+        }
+        self.uplink.no_more_stdin();
+    }
+
+    /// The command was stopped: so are we, after what it wrote is shown.
+    fn stop(&mut self, signal: i32) -> io::Result<()> {
+        self.flush_outputs();
+        self.uplink.flush()?;
+        let mut who = Stop::Process;
+        if let Some(screen) = &mut self.screen {
+            if screen.is_taken() {
+                // ^Z went to the box as a key; here it is for everybody in our group, as locally.
+                who = Stop::Group;
+            }
+            screen.give_back();
+        }
+        signals::stop_by(signal, who);
+        self.go_on()
+    }
+
+    /// We were continued: so is the command.
+    pub(super) fn go_on(&mut self) -> io::Result<()> {
+        if let Some(screen) = &mut self.screen {
+            screen.take_if_wanted()?;
+        }
+        self.pass_size();
+        self.uplink.send(&ToAgent::Signal(libc::SIGCONT));
+        Ok(())
+    }
+
+    /// Tells the terminal that what follows happens in a box (OSC 777, as toolbox does).
+    fn push_title(&mut self) {
+        let term = std::env::var_os("TERM");
+        if self.plan.is_interactive && !environment::is_dumb(term.as_deref().map(OsStr::new)) {
+            self.pushed_title = true;
+            let name = String::from_utf8_lossy(&self.plan.request.box_name);
+            let text = format!("\x1b]777;container;push;{name};incusbox\x1b\\");
+            // Past the window's count: the agent granted nothing for it.
+            self.write_to_screen(text.as_bytes());
+        }
+    }
+}

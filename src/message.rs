@@ -12,7 +12,7 @@ pub fn say(program: &str, text: impl Display) {
         out.push_str(program);
         out.push_str(": ");
         out.push_str(&printable(line));
-        out.push('\n');
+        out.push_str(if crate::sys::terminal::is_raw() { "\r\n" } else { "\n" });
     }
     let _nobody_to_tell = std::io::stderr().lock().write_all(out.as_bytes());
 }

@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::account::Account;
+use crate::sys::pipes;
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::process::{self, Forked};
-use crate::sys::{pipes, signals};
 
 /// Variables with their values, in order.
 pub type Variables = Vec<(OsString, OsString)>;
@@ -178,8 +178,7 @@ fn become_shell(
 ) -> io::Error {
     let become_it = || -> io::Result<()> {
         process::own_group(0)?;
-        signals::unblock_all();
-        signals::set_default(libc::SIGPIPE)?;
+        super::spawn::reset_signals(0);
         process::install_fd(crate::sys::fds::open_null()?, 0)?;
         process::install_fd(out, 1)?;
         process::install_fd(crate::sys::fds::open_null()?, 2)?;

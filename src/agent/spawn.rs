@@ -236,7 +236,7 @@ fn install_fds(theirs: [Option<OwnedFd>; 3]) -> io::Result<()> {
 }
 
 /// Every signal at its default, but for those that the caller's command would find ignored.
-fn reset_signals(ignored: u64) {
+pub fn reset_signals(ignored: u64) {
     for signal in 1..=31 {
         let result = if ignored & (1 << (signal - 1)) != 0 {
             signals::set_ignored(signal)

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::Arg;
 use clap_complete::Shell;
 use clap_mangen::Man;
 use incusbox::run::{arguments, environment};
@@ -42,8 +43,9 @@ fn write_all(directory: &Path) -> io::Result<()> {
     for (name, content) in files {
         let path = directory.join(name);
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
-        fs::write(&path, content)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+        fs::write(&path, content).map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        })?;
     }
     Ok(())
 }
@@ -51,17 +53,31 @@ fn write_all(directory: &Path) -> io::Result<()> {
 /// The man page: the hand-written one with options, variables and version put in.
 fn page() -> io::Result<String> {
     let mut options = Vec::new();
-    Man::new(arguments::definition()).render_options_section(&mut options)?;
+    Man::new(arguments::definition().mut_args(brief)).render_options_section(&mut options)?;
     let options = String::from_utf8(options).map_err(io::Error::other)?;
     let page = put(PAGE, "@VERSION@", env!("CARGO_PKG_VERSION"))?;
     let page = put(&page, "@OPTIONS@\n", &options)?;
     put(&page, "@PASSED@\n", &passed())
 }
 
+/// `--tty <auto|always|never>`, in place of a list of three words below it.
+fn brief(argument: Arg) -> Arg {
+    let values = argument.get_possible_values();
+    if values.is_empty() || !argument.get_action().takes_values() {
+        return argument;
+    }
+    let names: Vec<_> = values.iter().map(|value| value.get_name().to_owned()).collect();
+    // clap keeps names for the life of the program, which is short.
+    let values: &'static str = names.join("|").leak();
+    argument.value_name(values).hide_possible_values(true)
+}
+
 /// The variables that are taken over, as tagged paragraphs.
 fn passed() -> String {
     let mut text = String::new();
     for (purpose, names) in environment::PASSED {
+        // `\%` keeps a name from being hyphenated.
+        let names: Vec<_> = names.iter().map(|name| format!("\\%{name}")).collect();
         text.push_str(&format!(".TP\n{}\n{}\n", escaped(purpose), names.join(", ")));
     }
     text
@@ -80,7 +96,11 @@ fn generated(shell: Shell) -> io::Result<String> {
 
 /// zsh: one function must do all, so the action for BOX is changed in the generated one.
 fn zsh() -> io::Result<String> {
-    let script = put(&generated(Shell::Zsh)?, "The box to run in:_default", "The box to run in:_incusbox_boxes")?;
+    let script = put(
+        &generated(Shell::Zsh)?,
+        "The box to run in:_default",
+        "The box to run in:_incusbox_boxes",
+    )?;
     // Directly behind the `#compdef` line, which must be the first.
     let (first, rest) =
         script.split_once('\n').ok_or_else(|| io::Error::other("no zsh completion"))?;

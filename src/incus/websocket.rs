@@ -161,6 +161,17 @@ impl Decoder {
         }
     }
 
+    /// How many bytes of the present data frame have not arrived yet, when none that have wait
+    /// here: these may be moved from the socket without passing through this decoder.
+    pub fn left_in_socket(&self) -> u64 {
+        if self.input.is_empty() { self.left } else { 0 }
+    }
+
+    /// Notes that `count` bytes of the present data frame were moved past this decoder.
+    pub fn note_moved(&mut self, count: usize) {
+        self.left -= count as u64;
+    }
+
     /// Takes `count` bytes off the data that `event` gave.
     pub fn consume(&mut self, count: usize) {
         self.input.consume(count);

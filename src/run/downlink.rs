@@ -5,13 +5,19 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use crate::incus::client::Stream;
-use crate::incus::websocket::{self, Decoder};
+use crate::incus::websocket::{self, Decoder, Event};
+use crate::run::output::Output;
 use crate::sys::fds::{self, Got};
 
 /// Read at once. incusd sends frames of up to 32 KiB.
 const CHUNK: usize = 128 << 10;
 /// No more is read while this much waits.
 const WAITING: usize = 256 << 10;
+
+/// Frames of this size are worth moving without a copy.
+const LARGE: u64 = 8 << 10;
+/// The header of a frame of 126 to 65535 bytes that a server sends.
+const SERVER_HEADER: usize = 4;
 
 /// A stream that comes from the daemon.
 #[derive(Debug)]
@@ -20,6 +26,8 @@ pub struct Downlink {
     /// What has arrived.
     pub decoder: Decoder,
     outbox: Vec<u8>,
+    /// The last frames were large.
+    is_bulk: bool,
     /// The connection is closed.
     is_closed: bool,
 }
@@ -28,7 +36,13 @@ impl Downlink {
     /// Over an open websocket.
     pub fn new(stream: Stream) -> Downlink {
         let decoder = Decoder::new(&stream.rest);
-        Downlink { socket: stream.socket, decoder, outbox: Vec::new(), is_closed: false }
+        Downlink {
+            socket: stream.socket,
+            decoder,
+            outbox: Vec::new(),
+            is_bulk: false,
+            is_closed: false,
+        }
     }
 
     /// Whether there is room to read into.
@@ -51,7 +65,45 @@ impl Downlink {
     /// # Errors
     /// read(2)'s.
     pub fn receive(&mut self) -> io::Result<bool> {
-        match fds::read_own(&self.socket, self.decoder.tail(), CHUNK) {
+        self.receive_at_most(CHUNK)
+    }
+
+    /// Passes data on to `output`, without copying it where that is possible: of a stream of large
+    /// frames only the headers are read, and the payload is moved from the socket to the pipe.
+    /// Returns how many bytes were passed on.
+    ///
+    /// # Errors
+    /// read(2)'s.
+    pub fn move_to(&mut self, output: &mut Output) -> io::Result<usize> {
+        let mut moved = 0;
+        while output.takes_splice() && !self.is_closed {
+            let left = self.decoder.left_in_socket();
+            if left > 0 {
+                self.is_bulk = left >= LARGE || self.is_bulk;
+                let most = usize::try_from(left).unwrap_or(usize::MAX);
+                let count = output.splice_from(&self.socket, most);
+                self.decoder.note_moved(count);
+                moved += count;
+                if count == 0 {
+                    // Nothing is there, or it is the end: an ordinary read tells.
+                    break;
+                }
+                continue;
+            }
+            if !self.is_bulk || !self.receive_at_most(SERVER_HEADER)? {
+                break;
+            }
+            if let Some(Event::Ping(payload)) = self.decoder.event()? {
+                self.pong(&payload);
+            }
+            // Payload that came with a header, the end, or a header in pieces: the ordinary way.
+            self.is_bulk = self.decoder.left_in_socket() >= LARGE;
+        }
+        Ok(moved)
+    }
+
+    fn receive_at_most(&mut self, most: usize) -> io::Result<bool> {
+        match fds::read_own(&self.socket, self.decoder.tail(), most) {
             Ok(Got::Bytes(_)) => Ok(true),
             Ok(Got::Nothing) => Ok(false),
             Ok(Got::End) => {

@@ -269,7 +269,11 @@ impl NativeRelay {
                     output.note_room();
                 }
                 if link_ready.any() {
-                    link.receive()?;
+                    let moved = link.move_to(output)?;
+                    self.had_output |= moved > 0;
+                    if moved == 0 && !output.is_full() {
+                        link.receive()?;
+                    }
                 }
             }
             if signalled.readable {

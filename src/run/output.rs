@@ -10,6 +10,7 @@ use crate::sys::fds::{Put, Sink, Standard};
 #[derive(Debug)]
 pub struct Output {
     sink: Option<Sink>,
+    is_pipe: bool,
     /// The standard descriptor behind the sink, to be let go of with it.
     standard: Option<Standard>,
     waiting: Buffer,
@@ -37,13 +38,15 @@ impl Output {
     /// # Errors
     /// When it cannot be duplicated.
     pub fn new(fd: BorrowedFd<'_>) -> io::Result<Output> {
-        Ok(Output { sink: Some(Sink::new(fd)?), ..Output::nowhere() })
+        let sink = Sink::new(fd)?;
+        Ok(Output { is_pipe: sink.is_pipe(), sink: Some(sink), ..Output::nowhere() })
     }
 
     /// An output that forgets everything.
     pub fn nowhere() -> Output {
         Output {
             sink: None,
+            is_pipe: false,
             standard: None,
             waiting: Buffer::default(),
             full: false,
@@ -92,6 +95,24 @@ impl Output {
                 data.len()
             }
         }
+    }
+
+    /// Whether data may be moved into it from a socket.
+    pub fn takes_splice(&self) -> bool {
+        self.is_pipe && self.sink.is_some() && self.waiting.is_empty() && !self.full
+    }
+
+    /// Moves up to `most` bytes from `socket`; says how many were.
+    pub fn splice_from(&mut self, socket: impl AsFd, most: usize) -> usize {
+        let Some(sink) = &mut self.sink else { return 0 };
+        match sink.splice_from(socket, most) {
+            Ok(Put::Bytes(count)) => return count,
+            Ok(Put::Full) => self.full = true,
+            Ok(Put::Gone) => self.give_up(None),
+            // Not between these two: copying always works.
+            Err(_) => self.is_pipe = false,
+        }
+        0
     }
 
     /// Takes `data` to be written behind what waits.

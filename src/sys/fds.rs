@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
+use rustix::pipe::SpliceFlags;
 
 use super::startup;
 
@@ -305,6 +306,30 @@ impl Sink {
             Err(Errno::AGAIN | Errno::INTR) => Ok(Put::Full),
             Err(Errno::PIPE | Errno::CONNRESET) => Ok(Put::Gone),
             Err(Errno::IO) if kind_of(self.fd.as_fd()) == FdKind::Terminal => Ok(Put::Gone),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Sink {
+    /// Whether `splice_from` works on it.
+    pub fn is_pipe(&self) -> bool {
+        kind_of(self.fd.as_fd()) == FdKind::Pipe
+    }
+
+    /// Moves up to `most` bytes from a socket into this pipe without copying them through this
+    /// process. `Full` means that the pipe has no room; nothing there yet is `Bytes(0)`, and so is
+    /// the socket's end, which the next read shows.
+    ///
+    /// # Errors
+    /// splice(2)'s.
+    pub fn splice_from(&mut self, socket: impl AsFd, most: usize) -> io::Result<Put> {
+        let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+        match rustix::pipe::splice(&socket, None, &self.fd, None, most, flags) {
+            Ok(count) => Ok(Put::Bytes(count)),
+            Err(Errno::AGAIN) if rustix::io::ioctl_fionread(&socket)? > 0 => Ok(Put::Full),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(Put::Bytes(0)),
+            Err(Errno::PIPE) => Ok(Put::Gone),
             Err(error) => Err(error.into()),
         }
     }

@@ -159,7 +159,7 @@ impl Terminal {
 
     /// Whether raw mode is on.
     pub fn is_raw(&self) -> bool {
-        lock().is_some()
+        is_raw()
     }
 
     /// Whether this process may change the terminal without being stopped for it: it is in the
@@ -218,6 +218,11 @@ impl AsFd for Terminal {
 
 fn lock() -> std::sync::MutexGuard<'static, Option<(i32, libc::termios)>> {
     SAVED.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Whether a terminal is in raw mode now, where a line feed does not return the carriage.
+pub fn is_raw() -> bool {
+    lock().is_some()
 }
 
 /// Puts the terminal back if raw mode is on; for the panic hook, which has no `Terminal` at hand.

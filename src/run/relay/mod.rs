@@ -220,7 +220,7 @@ impl<'a> Relay<'a> {
                 self.last_sign = Instant::now();
             }
             if raw.any() {
-                self.raw.receive()?;
+                self.receive_raw()?;
             }
             if echo.any() {
                 self.hear_echo()?;
@@ -229,6 +229,15 @@ impl<'a> Relay<'a> {
                 return Ok(Outcome::Silent(SILENCE.as_secs()));
             }
         }
+    }
+
+    fn receive_raw(&mut self) -> io::Result<()> {
+        let moved = self.raw.move_to(&mut self.stdout)?;
+        self.raw_received += moved as u64;
+        if moved == 0 && !self.stdout.is_full() {
+            self.raw.receive()?;
+        }
+        Ok(())
     }
 
     fn register<'fd>(&'fd self, set: &mut PollSet<'fd, Key>) {

@@ -9,13 +9,16 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use super::protocol::Output;
 use crate::sys::process;
 use crate::sys::terminal::{self, Settings};
 
-/// Watches one terminal until a program wants it.
+/// Watches one terminal.
 #[derive(Debug)]
 pub struct Demand {
     before: Settings,
+    /// What the host was told.
+    told: Option<Output>,
     next: Instant,
     pause: Duration,
 }
@@ -26,30 +29,40 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 impl Demand {
     /// Starts to watch a terminal that began with the settings `before`.
     pub fn new(before: Settings) -> Demand {
-        Demand { before, next: Instant::now() + FIRST_PAUSE, pause: FIRST_PAUSE }
+        Demand { before, told: None, next: Instant::now() + FIRST_PAUSE, pause: FIRST_PAUSE }
     }
 
-    /// When to look again.
-    pub fn next(&self) -> Instant {
-        self.next
+    /// When to look again; `None` once the terminal is the program's.
+    pub fn next(&self) -> Option<Instant> {
+        self.told.is_none().then_some(self.next)
     }
 
-    /// Whether the settings are no longer those of the start: cheap, so it is asked before any
-    /// output passes. A program sends its queries after it has changed the settings, and their
-    /// answers must meet a terminal in raw mode.
-    pub fn settings_changed(&self, master: impl AsFd) -> bool {
-        let line_mode = self.before.is_line_mode();
-        terminal::settings(master).is_ok_and(|now| now.is_line_mode() != line_mode)
+    /// Looks at the settings: cheap, so it is asked before any output passes. A program sends its
+    /// queries after it has changed the settings, and their answers must meet a terminal in raw
+    /// mode. Gives what the host has to be told, if anything is new.
+    pub fn look_at_settings(&mut self, master: impl AsFd) -> Option<Output> {
+        let now = terminal::settings(master).ok()?;
+        let output = if now.processes_output() { Output::Processed } else { Output::Raw };
+        let is_wanted = self.told.is_some() || now.is_line_mode() != self.before.is_line_mode();
+        (is_wanted && self.told != Some(output)).then(|| self.tell(output))
     }
 
     /// Looks, when it is time to, at the settings and at what the processes below `pid` do.
-    pub fn is_wanted(&mut self, master: impl AsFd, pid: i32) -> bool {
-        if Instant::now() < self.next {
-            return false;
+    pub fn look(&mut self, master: impl AsFd, pid: i32) -> Option<Output> {
+        if self.told.is_some() || Instant::now() < self.next {
+            return None;
         }
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         self.next = Instant::now() + self.pause;
-        self.settings_changed(&master) || process::descendants(pid).into_iter().any(reads_terminal)
+        self.look_at_settings(master).or_else(|| {
+            let is_read = process::descendants(pid).into_iter().any(reads_terminal);
+            is_read.then(|| self.tell(Output::Processed))
+        })
+    }
+
+    fn tell(&mut self, output: Output) -> Output {
+        self.told = Some(output);
+        output
     }
 }
 

@@ -217,7 +217,7 @@ impl Supervisor {
 
     fn deadline(&self) -> Option<Instant> {
         [
-            self.demand.as_ref().map(Demand::next),
+            self.demand.as_ref().and_then(Demand::next),
             self.ending.as_ref().and_then(Ending::next),
             self.stdin.next_look(),
         ]
@@ -351,18 +351,16 @@ impl Supervisor {
 
     /// Before output passes: it may hold a query, whose answer must meet a terminal in raw mode.
     fn watch_settings(&mut self) {
-        let (Some(demand), Some(master)) = (&self.demand, &self.out.terminal) else { return };
-        if demand.settings_changed(master) {
-            self.demand = None;
-            self.host.send(&FromAgent::TerminalWanted);
+        let (Some(demand), Some(master)) = (&mut self.demand, &self.out.terminal) else { return };
+        if let Some(output) = demand.look_at_settings(master) {
+            self.host.send(&FromAgent::TerminalWanted(output));
         }
     }
 
     fn watch_demand(&mut self) {
         let (Some(demand), Some(master)) = (&mut self.demand, &self.out.terminal) else { return };
-        if demand.is_wanted(master, self.pid) {
-            self.demand = None;
-            self.host.send(&FromAgent::TerminalWanted);
+        if let Some(output) = demand.look(master, self.pid) {
+            self.host.send(&FromAgent::TerminalWanted(output));
         }
     }
 

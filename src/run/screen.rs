@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::plan::Keyboard;
+use crate::agent::protocol::Output as Treatment;
 use crate::sys::fds::{Got, Source};
 use crate::sys::signals::{self, Stop};
 use crate::sys::terminal::{Size, Terminal};
@@ -28,8 +29,10 @@ pub struct Screen {
     keys: Source,
     state: State,
     size: Size,
-    /// Whether the box's terminal adds carriage returns that ours would add once more.
+    /// Whether our terminal adds carriage returns in its own settings.
     adds_returns: bool,
+    /// What the box's terminal does to output, and so ours does not.
+    output: Treatment,
 }
 
 impl Screen {
@@ -41,7 +44,9 @@ impl Screen {
         let keys = Source::new(terminal.as_fd())?;
         let state = if keyboard == Keyboard::AtOnce { State::Wanted } else { State::Left };
         let adds_returns = terminal.before().adds_carriage_returns();
-        Ok(Screen { terminal, keys, state, size, adds_returns })
+        // A person at both ends: nobody else writes here, so output is the box's alone.
+        let output = if state == State::Wanted { Treatment::Raw } else { Treatment::Processed };
+        Ok(Screen { terminal, keys, state, size, adds_returns, output })
     }
 
     /// What to wait for: keys, or only that the terminal goes away.
@@ -52,14 +57,17 @@ impl Screen {
         }
     }
 
-    /// A program in the box waits for keys. Where we are in the background that stops us, as it
-    /// would stop the program locally.
+    /// A program in the box waits for keys, or changed how output is treated. Where we are in the
+    /// background that stops us, as it would stop the program locally.
     ///
     /// # Errors
     /// When raw mode cannot be set.
-    pub fn want(&mut self) -> io::Result<()> {
-        if self.state != State::Left {
-            return Ok(());
+    pub fn want(&mut self, output: Treatment) -> io::Result<()> {
+        self.output = output;
+        match self.state {
+            State::Gone | State::Wanted => return Ok(()),
+            State::Taken => return self.terminal.make_raw(output == Treatment::Raw),
+            State::Left => {}
         }
         self.state = State::Wanted;
         while self.state == State::Wanted && !self.terminal.is_ours() {
@@ -78,7 +86,7 @@ impl Screen {
     /// When it cannot be set.
     pub fn take_if_wanted(&mut self) -> io::Result<()> {
         if self.state == State::Wanted && self.terminal.is_ours() {
-            self.terminal.make_raw()?;
+            self.terminal.make_raw(self.output == Treatment::Raw)?;
             self.state = State::Taken;
         }
         Ok(())
@@ -123,10 +131,11 @@ impl Screen {
         })
     }
 
-    /// What to write for `data` of the box's terminal. Its `\n` arrived here as `\r\n`; outside raw
-    /// mode our own terminal adds a return too, so the first one is taken out again.
+    /// What to write for `data` of the box's terminal. Its `\n` arrived here as `\r\n`; where our own
+    /// terminal adds a return too, the first one is taken out again.
     pub fn filter<'a>(&self, data: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
-        if self.terminal.is_raw() || !self.adds_returns {
+        let is_raw = self.state == State::Taken && self.output == Treatment::Raw;
+        if is_raw || !self.adds_returns {
             return data;
         }
         scratch.clear();

@@ -41,6 +41,11 @@ impl Settings {
         self.flags[1] & (libc::OPOST | libc::ONLCR) == libc::OPOST | libc::ONLCR
     }
 
+    /// Whether output is treated at all; else the program places the cursor itself.
+    pub fn processes_output(&self) -> bool {
+        self.flags[1] & libc::OPOST != 0
+    }
+
     /// Whether a program waits for single keys or hides what is typed: not the line-editing,
     /// echoing mode that shells leave a terminal in.
     pub fn is_line_mode(&self) -> bool {
@@ -157,11 +162,6 @@ impl Terminal {
         &self.before
     }
 
-    /// Whether raw mode is on.
-    pub fn is_raw(&self) -> bool {
-        is_raw()
-    }
-
     /// Whether this process may change the terminal without being stopped for it: it is in the
     /// foreground group, or the terminal is not its controlling one at all.
     pub fn is_ours(&self) -> bool {
@@ -171,23 +171,27 @@ impl Terminal {
         }
     }
 
-    /// Turns raw mode on: every byte passes both ways untouched (cfmakeraw(3)). What the settings
-    /// are *now* is what `restore` returns to: the shell may have changed them while we were
-    /// stopped.
+    /// Turns raw mode on: every key passes untouched, and with `raw_output` every byte of output too
+    /// (cfmakeraw(3)). Without it others may go on writing lines to this terminal. What the settings
+    /// are when raw mode begins is what `restore` returns to: the shell may have changed them while
+    /// we were stopped.
     ///
     /// # Errors
     /// When the terminal is gone.
-    pub fn make_raw(&mut self) -> io::Result<()> {
+    pub fn make_raw(&mut self, raw_output: bool) -> io::Result<()> {
         let mut saved = lock();
-        if saved.is_some() {
-            return Ok(());
-        }
-        let before = get(self.fd.as_fd())?;
+        let before = match *saved {
+            Some((_, before)) => before,
+            None => get(self.fd.as_fd())?,
+        };
         let mut raw = before;
         // SAFETY: cfmakeraw(3) changes the initialised struct that it is given, nothing else.
         unsafe { libc::cfmakeraw(&raw mut raw) };
         raw.c_cc[libc::VMIN] = 1;
         raw.c_cc[libc::VTIME] = 0;
+        if !raw_output {
+            raw.c_oflag = before.c_oflag;
+        }
         set(self.fd.as_fd(), &raw)?;
         *saved = Some((self.fd.as_raw_fd(), before));
         Ok(())
@@ -220,7 +224,7 @@ fn lock() -> std::sync::MutexGuard<'static, Option<(i32, libc::termios)>> {
     SAVED.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Whether a terminal is in raw mode now, where a line feed does not return the carriage.
+/// Whether our terminal is in raw mode now, where a line feed may not return the carriage.
 pub fn is_raw() -> bool {
     lock().is_some()
 }

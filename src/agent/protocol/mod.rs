@@ -162,6 +162,15 @@ pub enum Place {
     Root = 2,
 }
 
+/// How the command's terminal treats output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// As a shell leaves it: a line feed gets its carriage return.
+    Processed = 0,
+    /// Not at all (OPOST is off): the program places the cursor itself.
+    Raw = 1,
+}
+
 /// From the agent to `incusbox-run`, on its stderr.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromAgent<'a> {
@@ -179,8 +188,9 @@ pub enum FromAgent<'a> {
     InputClosed,
     /// The command was stopped by this signal.
     Stopped(i32),
-    /// A program waits for the keyboard or changed the terminal's settings.
-    TerminalWanted,
+    /// A program waits for the keyboard or changed the terminal's settings; later: it changed how
+    /// output is treated.
+    TerminalWanted(Output),
     /// The command ended, after all its output.
     Exited(Exited),
     /// The command was not run.
@@ -236,7 +246,7 @@ impl FromAgent<'_> {
             }
             FromAgent::InputClosed => frame(out, 0xb5, |_| ()),
             FromAgent::Stopped(signal) => frame(out, 0xb6, |out| out.push(*signal as u8)),
-            FromAgent::TerminalWanted => frame(out, 0xb7, |_| ()),
+            FromAgent::TerminalWanted(output) => frame(out, 0xb7, |out| out.push(*output as u8)),
             FromAgent::Exited(exited) => frame(out, 0xb8, |out| {
                 let (kind, number) = match exited.status {
                     ExitStatus::Code(code) => (0, code),
@@ -331,7 +341,9 @@ pub fn decode_from_agent(kind: u8, payload: &[u8]) -> Result<FromAgent<'_>, Malf
         }
         0xb5 => FromAgent::InputClosed,
         0xb6 => FromAgent::Stopped(reader.signal()?),
-        0xb7 => FromAgent::TerminalWanted,
+        0xb7 => {
+            FromAgent::TerminalWanted(if reader.flag()? { Output::Raw } else { Output::Processed })
+        }
         0xb8 => {
             let status = match reader.byte()? {
                 0 => ExitStatus::Code(reader.byte()?),

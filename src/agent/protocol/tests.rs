@@ -60,7 +60,7 @@ fn every_message_from_the_agent_comes_back_as_it_was() {
         FromAgent::Grant(Stream::Stdin, u32::MAX),
         FromAgent::InputClosed,
         FromAgent::Stopped(20),
-        FromAgent::TerminalWanted,
+        FromAgent::TerminalWanted(Output::Raw),
         exited(ExitStatus::Code(255)),
         exited(ExitStatus::Signal(9)),
         FromAgent::Failed(Failure { reason: Reason::Setup, errno: -1, subject: b"x".to_vec() }),

@@ -148,9 +148,9 @@ impl Relay<'_> {
             }
             FromAgent::InputClosed => self.close_input(),
             FromAgent::Stopped(signal) => self.stop(signal)?,
-            FromAgent::TerminalWanted => {
+            FromAgent::TerminalWanted(output) => {
                 if let Some(screen) = &mut self.screen {
-                    screen.want()?;
+                    screen.want(output)?;
                 }
             }
             FromAgent::Exited(exited) => {

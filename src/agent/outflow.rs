@@ -42,6 +42,7 @@ pub struct Outflow {
     slave: Option<OwnedFd>,
     /// How much of its terminal's output the host takes.
     pub screen_window: usize,
+    is_forgotten: bool,
 }
 
 /// How a command ended, and how much of its output is still due.
@@ -67,6 +68,7 @@ impl Outflow {
             terminal,
             slave,
             screen_window: SCREEN_WINDOW,
+            is_forgotten: false,
         };
         (outflow, child.stdin)
     }
@@ -99,10 +101,26 @@ impl Outflow {
         stdout_done && stderr_done && screen_done
     }
 
-    /// Lets go of everything: the host is lost. Closing the master is what a closed terminal
-    /// window does.
-    pub fn give_up(&mut self) {
-        (self.stdout, self.stderr, self.terminal, self.slave) = (None, None, None, None);
+    /// The host is lost. Closing the master is what a closed terminal window does; what goes to
+    /// pipes is read and forgotten for as long as the command has to clean up: it may well say
+    /// something, and SIGPIPE would end it there.
+    pub fn forget_host(&mut self) {
+        self.is_forgotten = true;
+        self.stdout_waits = false;
+        self.hang_up();
+    }
+
+    /// Whether stderr may be read now.
+    pub fn wants_stderr(&self) -> bool {
+        self.stderr_window > 0 || self.is_forgotten
+    }
+
+    fn forget(pipe: &mut Option<OwnedFd>) {
+        let mut chunk = [0; CHUNK];
+        let read = pipe.as_ref().map(|pipe| rustix::io::read(pipe, &mut chunk));
+        if !matches!(read, Some(Ok(1..) | Err(Errno::AGAIN | Errno::INTR))) {
+            *pipe = None;
+        }
     }
 
     /// Makes `group` the terminal's foreground group.
@@ -127,6 +145,10 @@ impl Outflow {
         host_gone: bool,
         mut ended: Option<&mut Ended>,
     ) -> io::Result<()> {
+        if self.is_forgotten {
+            Self::forget(&mut self.stdout);
+            return Ok(());
+        }
         self.stdout_waits = false;
         let (Some(stdout), Some(raw), false) = (&self.stdout, &host.raw, host_gone) else {
             (self.stdout, host.raw) = (None, None);
@@ -169,6 +191,10 @@ impl Outflow {
     /// # Errors
     /// read(2)'s.
     pub fn pass_stderr(&mut self, host: &mut Host, ended: Option<&mut Ended>) -> io::Result<()> {
+        if self.is_forgotten {
+            Self::forget(&mut self.stderr);
+            return Ok(());
+        }
         let Some(stderr) = &self.stderr else { return Ok(()) };
         let mut chunk = [0; CHUNK];
         let limit = CHUNK.min(self.stderr_window);

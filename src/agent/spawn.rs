@@ -77,6 +77,10 @@ pub fn start(request: &Request, agent: &OsStr) -> Result<Child, Failure> {
         theirs[number] = match request.fds[number] {
             Fd::Closed => None,
             Fd::Null => Some(fds::open_null().map_err(setup("opening /dev/null"))?),
+            Fd::Stdout => match &theirs[1] {
+                Some(stdout) => Some(stdout.try_clone().map_err(setup("duplicating stdout"))?),
+                None => None,
+            },
             Fd::Terminal => {
                 let slave = slave.as_ref().ok_or_else(|| Failure {
                     reason: Reason::Pty,

@@ -104,6 +104,9 @@ struct Supervisor {
     ending: Option<Ending>,
     /// The command was stopped because it is not in its terminal's foreground.
     wants_foreground: bool,
+    /// The host was asked to change its terminal; stdout, which may end in that same terminal,
+    /// waits for it.
+    awaits_terminal: bool,
 }
 
 impl Supervisor {
@@ -122,6 +125,7 @@ impl Supervisor {
             demand: settings.filter(|_| watch).map(Demand::new),
             ending: None,
             wants_foreground: false,
+            awaits_terminal: false,
         }
     }
 
@@ -164,7 +168,10 @@ impl Supervisor {
                 self.stdin.note_hangup(stdin);
             }
             self.tend_stdin()?;
-            if stdout.any() || raw.any() {
+            if stdout.any() {
+                self.watch_settings();
+            }
+            if (stdout.any() && !self.awaits_terminal) || raw.any() {
                 self.out.pass_stdout(&mut self.host, raw.error, ended.as_mut())?;
             }
             if stderr.any() {
@@ -196,11 +203,12 @@ impl Supervisor {
         if let Some((pipe, interest)) = self.stdin.interest() {
             set.add(Key::Stdin, pipe, interest);
         }
-        if let (Some(stdout), false) = (&self.out.stdout, self.out.stdout_waits) {
+        let held = self.out.stdout_waits || self.awaits_terminal;
+        if let (Some(stdout), false) = (&self.out.stdout, held) {
             set.add(Key::Stdout, stdout.as_fd(), Interest::Read);
         }
         let room = self.host.outbox.len() < FRAMES_WAITING;
-        if let (Some(stderr), true) = (&self.out.stderr, room && self.out.stderr_window > 0) {
+        if let (Some(stderr), true) = (&self.out.stderr, room && self.out.wants_stderr()) {
             set.add(Key::Stderr, stderr.as_fd(), Interest::Read);
         }
         if let Some(terminal) = &self.out.terminal {
@@ -285,6 +293,7 @@ impl Supervisor {
                 }
                 ToAgent::OutputClosed(Fd1Or2::Stderr) => self.out.stderr = None,
                 ToAgent::Hangup => self.hang_up(),
+                ToAgent::TerminalReady => self.awaits_terminal = false,
                 ToAgent::Request(_) | ToAgent::Grant(..) => {
                     return Err(malformed(protocol::Malformed("order of frames")));
                 }
@@ -308,13 +317,14 @@ impl Supervisor {
         leftovers::hang_up(self.pid);
     }
 
-    /// The client is gone. Closing the master is what a closed terminal window does.
+    /// The client is gone.
     fn lose_host(&mut self) {
+        self.awaits_terminal = false;
         self.host.input = None;
         self.host.framed = None;
         self.host.outbox.clear();
         self.host.raw = None;
-        self.out.give_up();
+        self.out.forget_host();
         self.stdin.abandon();
         if self.ending.is_none() {
             self.ending = Some(Ending::begin(self.pid));
@@ -354,6 +364,7 @@ impl Supervisor {
         let (Some(demand), Some(master)) = (&mut self.demand, &self.out.terminal) else { return };
         if let Some(output) = demand.look_at_settings(master) {
             self.host.send(&FromAgent::TerminalWanted(output));
+            self.awaits_terminal = true;
         }
     }
 
@@ -361,6 +372,7 @@ impl Supervisor {
         let (Some(demand), Some(master)) = (&mut self.demand, &self.out.terminal) else { return };
         if let Some(output) = demand.look(master, self.pid) {
             self.host.send(&FromAgent::TerminalWanted(output));
+            self.awaits_terminal = true;
         }
     }
 

@@ -31,7 +31,7 @@ use std::process::ExitCode;
 use crate::exit::ExitStatus;
 use crate::incus::Client;
 use crate::message;
-use crate::sys::fds::{FdKind, Standard};
+use crate::sys::fds::{self, FdKind, Standard};
 use crate::sys::terminal::{self, Terminal};
 use crate::sys::{process, signals, startup};
 use arguments::{Mode, Options, Stop, Tty};
@@ -137,7 +137,24 @@ fn host_terminal(options: &Options) -> Option<Terminal> {
     if options.tty == Tty::Never {
         return None;
     }
-    Terminal::new(terminal_fd(kinds())?).ok()
+    match terminal_fd(kinds()) {
+        Some(fd) => Terminal::new(fd).ok(),
+        // A program may ask on /dev/tty although all three are redirected.
+        None if options.tty == Tty::Auto => Terminal::controlling().ok(),
+        None => None,
+    }
+}
+
+/// The working directory by the name that the caller knows it by: a shell's PWD keeps symbolic
+/// links, getcwd(3) does not. `None` where it was removed.
+fn working_directory() -> Option<PathBuf> {
+    use std::os::unix::fs::MetadataExt;
+    let place =
+        |path: &std::path::Path| std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+    let told = std::env::var_os("PWD").map(PathBuf::from).filter(|path| path.is_absolute());
+    let told =
+        told.filter(|path| place(path).is_some_and(|told| Some(told) == place(".".as_ref())));
+    told.or_else(|| std::env::current_dir().ok())
 }
 
 fn surroundings(options: &Options) -> Surroundings {
@@ -149,12 +166,13 @@ fn surroundings(options: &Options) -> Surroundings {
     let (uid, _) = process::own_ids();
     Surroundings {
         fds: kinds(),
+        stderr_is_stdout: fds::is_same(Standard::Stdout, Standard::Stderr),
         terminal,
         uid,
         user: std::env::var_os("USER")
             .filter(|name| !name.is_empty())
             .or_else(|| process::user_name(uid)),
-        directory: std::env::current_dir().ok().map(PathBuf::into_os_string),
+        directory: working_directory().map(PathBuf::into_os_string),
         ignored_signals: startup::ignored_signals(),
     }
 }

@@ -15,7 +15,9 @@ use crate::sys::terminal::{Settings, Size};
 pub struct Surroundings {
     /// What descriptors 0, 1 and 2 are.
     pub fds: [FdKind; 3],
-    /// The terminal behind the first of them that is one.
+    /// Descriptors 1 and 2 are one and the same (`2>&1`).
+    pub stderr_is_stdout: bool,
+    /// The terminal behind the first of them that is one, else the controlling one.
     pub terminal: Option<Seen>,
     /// The caller's user id.
     pub uid: u32,
@@ -77,7 +79,9 @@ pub fn plan(
     host: impl Fn(&OsStr) -> Option<OsString>,
 ) -> Plan {
     let fds = fds(options, around);
-    let has_terminal = fds.contains(&Fd::Terminal);
+    // Also where none of the three is one: a program may open /dev/tty.
+    let is_reachable = around.terminal.is_some() && options.tty == Tty::Auto;
+    let has_terminal = fds.contains(&Fd::Terminal) || is_reachable;
     let is_terminal = |number: usize| around.fds[number] == FdKind::Terminal;
     let is_interactive = has_terminal && is_terminal(0) && is_terminal(1);
     let is_foreground = around.terminal.is_some_and(|terminal| terminal.is_foreground);
@@ -144,6 +148,9 @@ fn fds(options: &Options, around: &Surroundings) -> [Fd; 3] {
     if options.no_stdin {
         fds[0] = Fd::Null;
     }
+    if around.stderr_is_stdout && fds[1..] == [Fd::Pipe; 2] {
+        fds[2] = Fd::Stdout;
+    }
     fds
 }
 
@@ -158,6 +165,7 @@ mod tests {
         let options = arguments::parse(line.split(' ').map(OsString::from)).expect("arguments");
         let around = Surroundings {
             fds,
+            stderr_is_stdout: fds[1] == fds[2],
             terminal: fds.contains(&FdKind::Terminal).then_some(Seen { is_foreground, ..SEEN }),
             uid: 1000,
             user: Some("dev".into()),
@@ -175,6 +183,8 @@ mod tests {
         assert_eq!(fds([Tty_, Tty_, Tty_]), [Fd::Terminal; 3]);
         assert_eq!(fds([Pipe, Tty_, File]), [Fd::Pipe, Fd::Terminal, Fd::Pipe]);
         assert_eq!(fds([Null, Socket, Closed]), [Fd::Null, Fd::Pipe, Fd::Closed]);
+        assert_eq!(fds([Null, File, File]), [Fd::Null, Fd::Pipe, Fd::Stdout]);
+        assert_eq!(fds([Tty_, Closed, Closed]), [Fd::Terminal, Fd::Closed, Fd::Closed]);
     }
 
     #[test]

@@ -91,6 +91,27 @@ impl Standard {
     }
 }
 
+/// Whether two standard descriptors are one open file description, as after `2>&1`.
+pub fn is_same(one: Standard, other: Standard) -> bool {
+    let (Ok(a), Ok(b)) = (rustix::fs::fstat(one.fd()), rustix::fs::fstat(other.fd())) else {
+        return false;
+    };
+    if (a.st_dev, a.st_ino) != (b.st_dev, b.st_ino) {
+        return false;
+    }
+    let own = std::process::id();
+    let (one, other) = (one as i32, other as i32);
+    // KCMP_FILE is 0, see kcmp(2).
+    // SAFETY: kcmp(2) only compares; it takes no pointers.
+    match unsafe { libc::syscall(libc::SYS_kcmp, own, own, 0, one, other) } {
+        0 => true,
+        1..=3 => false,
+        // A kernel without it, or one that does not tell: two openings of a pipe are as good as
+        // one, two of a regular file have an offset each.
+        _ => FileType::from_raw_mode(a.st_mode) != FileType::RegularFile,
+    }
+}
+
 /// Opens `/dev/null` for reading and writing, closed on exec.
 ///
 /// # Errors

@@ -157,6 +157,17 @@ impl Terminal {
         Ok(Terminal { fd: own, before })
     }
 
+    /// The controlling terminal of this process.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn controlling() -> io::Result<Terminal> {
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = rustix::fs::open("/dev/tty", flags, Mode::empty())?;
+        let before = settings(&fd)?;
+        Ok(Terminal { fd, before })
+    }
+
     /// The settings found at the start.
     pub fn before(&self) -> &Settings {
         &self.before

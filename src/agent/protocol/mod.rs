@@ -99,6 +99,8 @@ pub enum ToAgent<'a> {
     OutputClosed(Fd1Or2),
     /// The host's terminal is gone.
     Hangup,
+    /// The host's terminal is as the last `TerminalWanted` asked for: output may go on.
+    TerminalReady,
 }
 
 /// One of the two outputs.
@@ -226,6 +228,7 @@ impl ToAgent<'_> {
             ToAgent::Grant(stream, bytes) => frame(out, 8, |out| put_grant(out, *stream, *bytes)),
             ToAgent::OutputClosed(fd) => frame(out, 9, |out| out.push(*fd as u8)),
             ToAgent::Hangup => frame(out, 10, |_| ()),
+            ToAgent::TerminalReady => frame(out, 11, |_| ()),
         }
     }
 }
@@ -308,6 +311,7 @@ pub fn decode_to_agent(kind: u8, payload: &[u8]) -> Result<ToAgent<'_>, Malforme
             _ => return Err(Malformed("output number")),
         }),
         10 => ToAgent::Hangup,
+        11 => ToAgent::TerminalReady,
         _ => return Err(Malformed("kind of frame")),
     };
     reader.end()?;

@@ -15,6 +15,8 @@ pub enum Fd {
     Null = 2,
     /// Closed.
     Closed = 3,
+    /// For stderr: the same pipe as stdout, so that what is written to both keeps its order.
+    Stdout = 4,
 }
 
 /// What to run.
@@ -97,7 +99,7 @@ pub struct Request {
     pub environment: Vec<(Vec<u8>, Vec<u8>)>,
     /// What stdin, stdout and stderr shall be.
     pub fds: [Fd; 3],
-    /// The terminal, when one of them is one.
+    /// The terminal, when one of them is one, or the command may open `/dev/tty`.
     pub terminal: Option<Terminal>,
     /// Signals to ignore: bit N-1 for signal N.
     pub ignored_signals: u64,

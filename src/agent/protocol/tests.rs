@@ -34,6 +34,7 @@ fn every_message_to_the_agent_comes_back_as_it_was() {
         ToAgent::Grant(Stream::Screen, 4096),
         ToAgent::OutputClosed(Fd1Or2::Stdout),
         ToAgent::Hangup,
+        ToAgent::TerminalReady,
     ];
     let mut bytes = Vec::new();
     for message in &messages {

@@ -102,6 +102,7 @@ impl<'a> Reader<'a> {
             1 => Fd::Pipe,
             2 => Fd::Null,
             3 => Fd::Closed,
+            4 => Fd::Stdout,
             _ => return Err(Malformed("descriptor")),
         })
     }

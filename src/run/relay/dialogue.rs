@@ -152,6 +152,7 @@ impl Relay<'_> {
                 if let Some(screen) = &mut self.screen {
                     screen.want(output)?;
                 }
+                self.uplink.send(&ToAgent::TerminalReady);
             }
             FromAgent::Exited(exited) => {
                 self.trace.note("the command ended");

@@ -106,7 +106,7 @@ impl<'a> Relay<'a> {
         let reads_stdin = fds[0] == Fd::Pipe || plan.keyboard == Keyboard::Stdin;
         let output = |number: usize, standard| match fds[number] {
             Fd::Pipe => Output::standard(standard),
-            Fd::Terminal | Fd::Null | Fd::Closed => Ok(Output::nowhere()),
+            Fd::Terminal | Fd::Null | Fd::Closed | Fd::Stdout => Ok(Output::nowhere()),
         };
         let wanted = plan.request.terminal.map(|terminal| terminal.size).zip(terminal);
         let screen = match wanted {

@@ -92,6 +92,17 @@ impl Client {
         write_all(&mut self.stream, request).map_err(|source| broken(doing, source))
     }
 
+    /// Opens a new connection in place of one that is spent.
+    ///
+    /// # Errors
+    /// connect(2)'s.
+    pub fn reconnect(&mut self) -> Result<(), Error> {
+        let connected = self.daemon.connect();
+        self.stream = connected.map_err(|source| broken("connecting again", source))?;
+        self.inbox.clear();
+        Ok(())
+    }
+
     /// Waits for the next answer.
     ///
     /// # Errors

@@ -26,6 +26,13 @@ pub enum Error {
         /// The socket.
         socket: PathBuf,
     },
+    /// The socket cannot be connected to.
+    Connect {
+        /// The socket.
+        socket: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The connection broke.
     Io {
         /// What was being done.
@@ -112,6 +119,12 @@ impl fmt::Display for Error {
                 f,
                 "the Incus daemon is not running: nobody listens at `{}`\n\
                  start it: sudo systemctl start incus",
+                socket.display()
+            ),
+            Error::Connect { socket, source } => write!(
+                f,
+                "cannot connect to `{}`: {source}\n\
+                 check which socket is used: INCUS_SOCKET, INCUS_DIR",
                 socket.display()
             ),
             Error::Io { doing, source } => {

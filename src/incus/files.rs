@@ -4,6 +4,9 @@ use super::client::{Client, decode, percent_encode};
 use super::error::Error;
 use super::http;
 
+/// How long an answer that was sent before the end of the request may take.
+const AFTER_REFUSAL: std::time::Duration = std::time::Duration::from_secs(1);
+
 impl Client {
     /// Makes a directory of root's, mode 0755; one that exists stays as it is.
     ///
@@ -93,8 +96,18 @@ impl Client {
         ];
         headers.extend_from_slice(kind);
         let request = http::request("POST", &self.file_target(name, path), &headers, content);
-        self.send(doing, &request)?;
-        let response = self.receive(doing, super::client::PATIENCE)?;
+        // Incus refuses a file before it has read all of it (a full disk), and closes: the answer is
+        // there to be read all the same, but the connection is spent.
+        let sent = self.send(doing, &request);
+        let patience = if sent.is_ok() { super::client::PATIENCE } else { AFTER_REFUSAL };
+        let answer = self.receive(doing, patience);
+        if sent.is_err() || answer.is_err() {
+            self.reconnect()?;
+        }
+        let response = match (answer, sent) {
+            (Ok(response), _) => response,
+            (Err(_), Err(error)) | (Err(error), Ok(())) => return Err(error),
+        };
         decode::<serde::de::IgnoredAny>(doing, &response).map(|_| ())
     }
 }

@@ -72,7 +72,10 @@ pub fn find() -> Result<(Daemon, UnixStream), Error> {
                 io::ErrorKind::PermissionDenied => denied = denied.or(Some(&daemon.socket)),
                 io::ErrorKind::ConnectionRefused => refused = refused.or(Some(&daemon.socket)),
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {}
-                _ => return Err(Error::Io { doing: "connecting to it", source: error }),
+                _ => {
+                    let socket = daemon.socket.clone();
+                    return Err(Error::Connect { socket, source: error });
+                }
             },
         }
     }

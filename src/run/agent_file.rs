@@ -68,6 +68,8 @@ impl AgentFile {
                 Err(source) => {
                     // A full disk leaves a part of it behind, which would fill the disk for good.
                     let _was_never_there = client.remove_file(name, &temporary);
+                    // Whatever state that left the connection in.
+                    client.reconnect().map_err(Error::Incus)?;
                     last = last.or(Some(source));
                 }
             }

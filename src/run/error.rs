@@ -42,6 +42,8 @@ pub enum Error {
     Agent { name: String, failure: Failure },
     /// The box has no such user (native mode).
     NoUser { name: String, user: String },
+    /// The box has no such directory (native mode).
+    NoDirectory { name: String, directory: String },
     /// An argument or variable cannot be passed natively.
     NotText { what: String },
     /// Incus could not run the command (native mode).
@@ -63,6 +65,8 @@ pub enum Lost {
     NotRunning(String),
     /// The box runs; only the agent or the connection is gone.
     Agent,
+    /// The command ended, but not all of its output came.
+    Output,
     /// The daemon does not answer any more; holds for how many seconds.
     Silent(u64),
 }
@@ -138,6 +142,9 @@ impl fmt::Display for Error {
             Error::NoUser { name, user } => {
                 write!(f, "box `{name}` has no user `{user}`\nrun as root: --root")
             }
+            Error::NoDirectory { name, directory } => {
+                write!(f, "cannot enter `{directory}` in `{name}`: there is no such directory")
+            }
             Error::NotText { what } => write!(
                 f,
                 "{what} is not UTF-8, which Incus's own exec cannot pass\na box passes any bytes: --mode agent"
@@ -181,7 +188,9 @@ fn agent_mute(f: &mut fmt::Formatter<'_>, name: &str, said: &str, incus: &str) -
     }
     write!(
         f,
-        "\nwhether the command ran is not known, so it was not tried again; or run natively: --mode native"
+        "\nwhether the command ran is not known, so it was not tried again\n\
+         have the agent copied anew: incus exec {name} -- rm -r /usr/local/lib/incusbox\n\
+         or run natively: --mode native"
     )
 }
 
@@ -214,18 +223,35 @@ fn lost(f: &mut fmt::Formatter<'_>, name: &str, why: &Lost) -> fmt::Result {
     match why {
         Lost::Daemon => write!(
             f,
-            "the Incus daemon went away while the command ran in box `{name}`\nsee: journalctl -u incus"
+            "the Incus daemon went away while the command ran in box `{name}`\n\
+             see: journalctl -u incus"
         ),
-        Lost::Deleted => write!(f, "box `{name}` was deleted while the command ran"),
+        Lost::Deleted => write!(
+            f,
+            "box `{name}` was deleted while the command ran\nsee which there are: incus list"
+        ),
+        Lost::NotRunning(status) if status == "Frozen" => {
+            write!(f, "box `{name}` is frozen\nlet it go on: incus resume {name}")
+        }
         Lost::NotRunning(status) => write!(
             f,
             "box `{name}` is not running any more ({})\nstart it again: incus start {name}",
             status.to_lowercase()
         ),
-        Lost::Agent => write!(f, "the command in box `{name}` was lost: its connection was cut"),
+        Lost::Agent => write!(
+            f,
+            "the command in box `{name}` was lost: its connection was cut\n\
+             see: incus info {name} --show-log"
+        ),
+        Lost::Output => write!(
+            f,
+            "the command in box `{name}` ended, but not all of its output came\n\
+             see: journalctl -u incus"
+        ),
         Lost::Silent(seconds) => write!(
             f,
-            "no sign of life from the Incus daemon for {seconds} s; gave up on the command in box `{name}`\nsee: journalctl -u incus"
+            "no sign of life from the Incus daemon for {seconds} s; gave up on the command in \
+             box `{name}`\nsee: journalctl -u incus"
         ),
     }
 }

@@ -5,10 +5,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 use super::arguments::{Tty, WhichUser};
-use super::error::Error;
-use super::native_relay::{Ended, NativeRelay, Streams};
+use super::error::{Error, Lost};
+use super::native_relay::{Ended, NativeRelay, Outcome, Streams};
 use super::plan::{Keyboard, Plan};
-use super::session::Session;
+use super::session::{Session, broken};
 use crate::exit::{self, ExitStatus};
 use crate::incus::types::{Exec, Operation};
 use crate::message;
@@ -36,6 +36,7 @@ pub fn run(
     terminal: Option<Terminal>,
 ) -> Result<ExitStatus, Error> {
     let request = request(session, plan, terminal.is_some())?;
+    check_directory(session, &request.cwd)?;
     let started = session.exec(&request)?;
     session.trace.note("Incus runs the command");
     session.client.send_wait("waiting for the command's end", &started.operation)?;
@@ -50,8 +51,12 @@ pub fn run(
     session.trace.note("the streams are connected");
     let host = |source| Error::Host { doing: "passing data between the host and the box", source };
     let relay = NativeRelay::new(plan, terminal, started.operation, streams).map_err(host)?;
-    let Some(ended) = relay.run(&mut session.client).map_err(host)? else {
-        return Err(session.lost());
+    let name = session.options.name.as_str().to_owned();
+    let ended = match relay.run(&mut session.client).map_err(host)? {
+        Outcome::Ended(ended) => ended,
+        Outcome::Lost => return Err(session.lost()),
+        Outcome::Silent(seconds) => return Err(Error::Lost { name, why: Lost::Silent(seconds) }),
+        Outcome::Broken(what) => return Err(broken(what)),
     };
     session.trace.note("the command ended");
     conclude(session, &request, &ended)
@@ -103,6 +108,20 @@ fn request(session: &mut Session<'_>, plan: &Plan, has_terminal: bool) -> Result
         group: account.as_ref().map_or(0, |account| account.gid),
         cwd: options.directory.as_ref().map(text).transpose()?.unwrap_or_default(),
     })
+}
+
+/// Incus runs a command in `/` when its directory is missing, which is no place for `rm -r *`.
+fn check_directory(session: &mut Session<'_>, directory: &str) -> Result<(), Error> {
+    let name = session.options.name.as_str().to_owned();
+    // A stopped box is started by the exec; until then its files are reached just as well.
+    if directory.is_empty() || session.client.file_exists(&name, directory)? {
+        return Ok(());
+    }
+    // The answer for a missing instance is the same: the exec will tell which it is.
+    match session.client.instance(&name) {
+        Ok(_) => Err(Error::NoDirectory { name, directory: message::printable(directory) }),
+        Err(_) => Ok(()),
+    }
 }
 
 /// The account to run as; `None` for root as Incus sets it up. Only a user that was named, or a
@@ -170,6 +189,10 @@ fn conclude(session: &mut Session<'_>, request: &Exec, ended: &Ended) -> Result<
             }
             Err(native(session, code))
         }
+        // SIGKILL that was not ours may be the end of the whole box.
+        Some(137) if *status_code < 400 && !ended.forwarded.contains(&libc::SIGKILL) => {
+            session.is_box_gone().map_or(Ok(ExitStatus::Code(137)), Err)
+        }
         Some(code) if *status_code < 400 => Ok(match code.checked_sub(128) {
             // 128 + N may be a status of the command's own. Where we passed that very signal on,
             // a shell has to see it.
@@ -184,10 +207,10 @@ fn conclude(session: &mut Session<'_>, request: &Exec, ended: &Ended) -> Result<
 
 /// Whether a program that ended with 126 or 127 without a word was there to choose that status.
 fn program_ran(session: &mut Session<'_>, request: &Exec, code: u8) -> Result<bool, Error> {
-    if code == exit::NOT_EXECUTABLE {
+    let program = &request.command[0];
+    if code == exit::NOT_EXECUTABLE && program.contains('/') {
         return Ok(false);
     }
-    let program = &request.command[0];
     let name = session.options.name.as_str().to_owned();
     let path = request.environment.get("PATH").map_or(PATH, String::as_str);
     let candidates: Vec<String> = match program.contains('/') {

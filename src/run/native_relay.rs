@@ -9,7 +9,7 @@ use super::downlink::Downlink;
 use super::input::Input;
 use super::output::Output;
 use super::plan::{Keyboard, Plan};
-use super::relay::FORWARDED;
+use super::relay::{FORWARDED, SILENCE};
 use super::screen::Screen;
 use crate::agent::protocol::Fd;
 use crate::buffer::Buffer;
@@ -50,6 +50,18 @@ pub enum Streams {
         /// Control messages.
         control: Stream,
     },
+}
+
+/// How a native run went.
+pub enum Outcome {
+    /// The command ended.
+    Ended(Ended),
+    /// The connection ended before the command did.
+    Lost,
+    /// The daemon says nothing any more.
+    Silent(u64),
+    /// What came is not of the form that the daemon gives it.
+    Broken(String),
 }
 
 /// How a native run ended.
@@ -128,6 +140,16 @@ pub struct NativeRelay {
     screen: Option<Screen>,
     had_output: bool,
     forwarded: Vec<i32>,
+    last_sign: Instant,
+    pinged: bool,
+}
+
+/// Where a run stands when it is over.
+enum Progress {
+    Done(Operation),
+    Lost,
+    Silent,
+    Broken(String),
 }
 
 impl NativeRelay {
@@ -199,14 +221,16 @@ impl NativeRelay {
             screen,
             had_output: false,
             forwarded: Vec::new(),
+            last_sign: Instant::now(),
+            pinged: false,
         })
     }
 
-    /// Runs to the end; `None` when the connection ended before the command did.
+    /// Runs to the end.
     ///
     /// # Errors
     /// Errors of the host's own descriptors.
-    pub fn run(mut self, client: &mut Client) -> io::Result<Option<Ended>> {
+    pub fn run(mut self, client: &mut Client) -> io::Result<Outcome> {
         let mut wanted: Vec<i32> = FORWARDED.to_vec();
         wanted.push(libc::SIGWINCH);
         wanted.retain(|signal| !startup::was_ignored(*signal));
@@ -222,21 +246,27 @@ impl NativeRelay {
             let _not_seekable_any_more = self.input.leave_rest(position - start);
         }
         signals.release();
-        let operation = result?;
+        let operation = match result? {
+            Progress::Done(operation) => operation,
+            Progress::Lost => return Ok(Outcome::Lost),
+            Progress::Silent => return Ok(Outcome::Silent(SILENCE.as_secs())),
+            Progress::Broken(what) => return Ok(Outcome::Broken(what)),
+        };
         let (had_output, forwarded) = (self.had_output, self.forwarded);
-        Ok(operation.map(|operation| Ended { operation, had_output, forwarded }))
+        Ok(Outcome::Ended(Ended { operation, had_output, forwarded }))
     }
 
-    fn serve(
-        &mut self,
-        client: &mut Client,
-        signals: &mut Signals,
-    ) -> io::Result<Option<Operation>> {
+    fn serve(&mut self, client: &mut Client, signals: &mut Signals) -> io::Result<Progress> {
         let mut ended: Option<Operation> = None;
         let mut deadline = None;
         loop {
             for index in 0..self.down.len() {
-                self.pass_down(index)?;
+                match self.pass_down(index) {
+                    Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                        return Ok(Progress::Broken(error.to_string()));
+                    }
+                    result => result?,
+                }
             }
             self.up.flush()?;
             self.control.flush()?;
@@ -244,7 +274,7 @@ impl NativeRelay {
                 self.down.iter().all(|(link, output)| link.is_over() && output.is_idle());
             let timed_out = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if let Some(operation) = ended.take_if(|_| delivered || timed_out) {
-                return Ok(Some(operation));
+                return Ok(Progress::Done(operation));
             }
             let mut set = PollSet::new();
             set.add(Key::Signals, signals.as_fd(), Interest::Read);
@@ -252,7 +282,8 @@ impl NativeRelay {
                 set.add(Key::Wait, client.as_fd(), Interest::Read);
             }
             self.register(&mut set);
-            set.wait(deadline)?;
+            let silence = self.pinged.then(|| self.last_sign + SILENCE);
+            set.wait([deadline, silence].into_iter().flatten().min())?;
             let [signalled, wait, stdin, keys, control, echo] =
                 [Key::Signals, Key::Wait, Key::Stdin, Key::Keys, Key::ControlIn, Key::Echo]
                     .map(|key| set.ready(key));
@@ -284,6 +315,9 @@ impl NativeRelay {
             if control.any() {
                 self.pass_control()?;
             }
+            if self.pinged && self.last_sign.elapsed() >= SILENCE {
+                return Ok(Progress::Silent);
+            }
             if echo.any() {
                 self.hear_echo()?;
             }
@@ -301,7 +335,10 @@ impl NativeRelay {
                         ended = Some(operation);
                         deadline = Some(Instant::now() + LINGER);
                     }
-                    Err(_) => return Ok(None),
+                    Err(crate::incus::Error::Malformed { what, .. }) => {
+                        return Ok(Progress::Broken(what));
+                    }
+                    Err(_) => return Ok(Progress::Lost),
                 }
             }
         }
@@ -378,8 +415,11 @@ impl NativeRelay {
 
     /// Answers pings on the control stream, between messages of ours.
     fn pass_control(&mut self) -> io::Result<()> {
-        self.control_in.receive()?;
+        if self.control_in.receive()? {
+            self.last_sign = Instant::now();
+        }
         while let Ok(Some(Event::Ping(payload))) = self.control_in.decoder.event() {
+            self.pinged = true;
             websocket::pong(self.control.outbox.tail(), &payload);
         }
         Ok(())

@@ -1,6 +1,8 @@
 //! A run by the agent: the request to Incus, and what to do when a first try shows that the box is
 //! stopped or has no agent yet. Nothing is asked before the first try.
 
+use std::time::{Duration, Instant};
+
 use super::agent_file::{AgentFile, PLACES};
 use super::arguments::{Mode, Options};
 use super::error::{Error, Lost};
@@ -14,6 +16,9 @@ use crate::incus::types::Exec;
 use crate::incus::{self, Client};
 use crate::message;
 use crate::sys::terminal::Terminal;
+
+/// How long a box may take from the end of its streams to another status.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// One run.
 pub struct Session<'a> {
@@ -76,7 +81,11 @@ impl Session<'_> {
                 Outcome::Alien(why) => {
                     return Err(Error::AgentAlien { name: self.name().to_owned(), why });
                 }
+                Outcome::Broken(what) => return Err(broken(what)),
                 Outcome::Lost => return Err(self.lost()),
+                Outcome::Truncated => {
+                    return Err(Error::Lost { name: self.name().to_owned(), why: Lost::Output });
+                }
                 Outcome::Silent(seconds) => {
                     return Err(Error::Lost {
                         name: self.name().to_owned(),
@@ -198,23 +207,48 @@ impl Session<'_> {
     /// Finds out why the streams ended.
     pub fn lost(&mut self) -> Error {
         let name = self.options.name.as_str().to_owned();
-        // The connection may have gone with the daemon; a new one tells.
-        let asked = Client::connect(self.client.project().map(str::to_owned))
-            .and_then(|mut client| client.instance(&name));
-        let why = match asked {
-            Ok(instance) if instance.status == "Running" => {
-                match self.client.instance(&name) {
-                    Ok(_) => Lost::Agent,
-                    // Our own connection did not survive: the daemon was restarted meanwhile.
-                    Err(_) => Lost::Daemon,
-                }
-            }
-            Ok(instance) => Lost::NotRunning(instance.status),
-            Err(error) if error.code() == Some(404) => Lost::Deleted,
-            Err(_) => Lost::Daemon,
-        };
+        let why = self.what_happened();
         Error::Lost { name, why }
     }
+
+    /// A box that is being stopped or deleted still runs for a moment after its streams ended.
+    fn what_happened(&mut self) -> Lost {
+        let deadline = Instant::now() + SETTLING;
+        loop {
+            // The connection may have gone with the daemon; a new one tells.
+            let asked = Client::connect(self.client.project().map(str::to_owned))
+                .and_then(|mut client| client.instance(self.options.name.as_str()));
+            match asked {
+                Ok(instance) if instance.status != "Running" => {
+                    return Lost::NotRunning(instance.status);
+                }
+                Err(error) if error.code() == Some(404) => return Lost::Deleted,
+                Err(_) => return Lost::Daemon,
+                Ok(_) if self.client.instance(self.options.name.as_str()).is_err() => {
+                    // Our own connection did not survive: the daemon was restarted meanwhile.
+                    return Lost::Daemon;
+                }
+                Ok(_) if Instant::now() >= deadline => return Lost::Agent,
+                Ok(_) => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
+    }
+
+    /// Whether the box is gone or on its way to be.
+    pub fn is_box_gone(&mut self) -> Option<Error> {
+        match self.what_happened() {
+            Lost::Agent => None,
+            why => Some(Error::Lost { name: self.options.name.as_str().to_owned(), why }),
+        }
+    }
+}
+
+/// What came over a stream is not what Incus sends.
+pub fn broken(what: String) -> Error {
+    Error::Incus(incus::Error::Malformed {
+        doing: "passing data between the host and the box",
+        what,
+    })
 }
 
 fn host_error(source: std::io::Error) -> Error {

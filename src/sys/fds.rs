@@ -117,7 +117,8 @@ pub fn is_same(one: Standard, other: Standard) -> bool {
 /// # Errors
 /// open(2)'s.
 pub fn open_null() -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
+    rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| io::Error::other(format!("opening /dev/null: {errno}")))
 }
 
 fn kind_of(fd: BorrowedFd<'_>) -> FdKind {

@@ -7,7 +7,6 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use nix::unistd::{ForkResult, Gid, Pid, Uid};
 
 use crate::exit::ExitStatus;
@@ -118,22 +117,25 @@ pub enum ChildEvent {
 /// # Errors
 /// ECHILD for something that is no child.
 pub fn child_event(pid: i32) -> io::Result<Option<ChildEvent>> {
-    let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED | WaitPidFlag::WCONTINUED;
-    loop {
-        return Ok(match nix::sys::wait::waitpid(Pid::from_raw(pid), Some(flags)) {
-            Ok(WaitStatus::Exited(_, code)) => {
-                Some(ChildEvent::Ended(ExitStatus::Code(code.clamp(0, 255) as u8)))
-            }
-            Ok(WaitStatus::Signaled(_, signal, _)) => {
-                Some(ChildEvent::Ended(ExitStatus::Signal(signal as i32)))
-            }
-            Ok(WaitStatus::Stopped(_, signal)) => Some(ChildEvent::Stopped(signal as i32)),
-            Ok(WaitStatus::Continued(_)) => Some(ChildEvent::Continued),
-            Ok(_) => None,
-            Err(nix::errno::Errno::EINTR) => continue,
+    use rustix::process::{Pid, WaitOptions, waitpid};
+    let flags = WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED;
+    let status = loop {
+        match waitpid(Pid::from_raw(pid), flags) {
+            Ok(Some((_, status))) => break status,
+            Ok(None) => return Ok(None),
+            Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
-        });
-    }
+        }
+    };
+    Ok(if let Some(code) = status.exit_status() {
+        Some(ChildEvent::Ended(ExitStatus::Code(code.clamp(0, 255) as u8)))
+    } else if let Some(signal) = status.terminating_signal() {
+        Some(ChildEvent::Ended(ExitStatus::Signal(signal)))
+    } else if let Some(signal) = status.stopping_signal() {
+        Some(ChildEvent::Stopped(signal))
+    } else {
+        status.continued().then_some(ChildEvent::Continued)
+    })
 }
 
 /// Makes `fd` the descriptor `number` of this process, open across exec.

@@ -108,18 +108,21 @@ pub fn stop_by(signal: i32, who: Stop) {
 
 /// Dies by `signal`, so that a waiting shell sees a death by signal and not a mere number.
 /// Returns only where that could not be done; no core file is written for somebody else's crash.
+#[allow(unsafe_code)]
 pub fn die_by(signal: i32) {
     use rustix::process::{Resource, Rlimit};
     let no_core = Rlimit { current: Some(0), maximum: Some(0) };
     let _best_effort = rustix::process::setrlimit(Resource::Core, no_core);
-    if set_default(signal).is_err() && signal != libc::SIGKILL {
-        return;
-    }
-    if let Ok(signal) = Signal::try_from(signal) {
-        let _stays_alive = nix::sys::signal::raise(signal);
-        let mut set = SigSet::empty();
-        set.add(signal);
-        let _stays_alive = nix::sys::signal::sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&set), None);
+    // Through the C library: real-time signals have no name in `nix`.
+    // SAFETY: SIG_DFL runs no code of ours; the set is a plain struct that sigemptyset(3) and
+    // sigaddset(3) initialise; raise(3) ends this process or does nothing.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, signal);
+        libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::time::{Duration, Instant};
 
 use super::{Outcome, Relay};
 use crate::agent::protocol::{self, FromAgent, MAGIC, PROTOCOL, Place, Stream, ToAgent};
@@ -14,6 +15,8 @@ use crate::sys::signals::{self, Stop};
 
 /// What an agent that never greeted may say before it is cut short, in bytes.
 const MOST_LAST_WORDS: usize = 4096;
+/// How long it may take for them.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 impl Relay<'_> {
     /// Takes in everything that has arrived.
@@ -35,7 +38,7 @@ impl Relay<'_> {
                 Ok(Some(Event::End)) => self.lose(),
                 Ok(None) if is_closed => self.lose(),
                 Ok(None) => break,
-                Err(error) => self.outcome = Some(Outcome::Alien(error.to_string())),
+                Err(error) => self.outcome = Some(Outcome::Broken(error.to_string())),
             }
         }
         Ok(())
@@ -50,10 +53,15 @@ impl Relay<'_> {
         Ok(())
     }
 
+    /// What was said instead of a greeting.
+    pub(super) fn last_words(&self) -> &[u8] {
+        let said = self.frames.as_slice();
+        &said[..said.len().min(MOST_LAST_WORDS)]
+    }
+
     /// The stream of frames ended without a last word.
     fn lose(&mut self) {
-        let said = self.frames.as_slice();
-        let said = said[..said.len().min(MOST_LAST_WORDS)].to_vec();
+        let said = self.last_words().to_vec();
         self.outcome = Some(if self.greeted { Outcome::Lost } else { Outcome::NoAgent(said) });
     }
 
@@ -71,7 +79,7 @@ impl Relay<'_> {
                 Ok(Some(Event::Ping(payload))) => self.raw.pong(&payload),
                 Ok(Some(Event::End) | None) => return Ok(()),
                 Err(error) => {
-                    self.outcome = Some(Outcome::Alien(error.to_string()));
+                    self.outcome = Some(Outcome::Broken(error.to_string()));
                     return Ok(());
                 }
             }
@@ -85,6 +93,12 @@ impl Relay<'_> {
         let common = expected.len().min(MAGIC.len());
         if !self.greeted && (begin.first() != Some(&0xb0) || expected[..common] != MAGIC[..common])
         {
+            // It may be about to say more, or to end; it has not for ever.
+            self.greet_by = self.greet_by.min(Instant::now() + LAST_WORDS);
+            if begin.len() >= MOST_LAST_WORDS {
+                self.greet_by = Instant::now();
+                self.note_time();
+            }
             return Ok(());
         }
         let mut frames = std::mem::take(&mut self.frames);

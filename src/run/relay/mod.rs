@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::protocol::{Exited, Failure, Fd, Fd1Or2, Stream, ToAgent};
 use crate::buffer::Buffer;
+use crate::exit::ExitStatus;
 use crate::incus::client::Stream as Socket;
 use crate::run::downlink::Downlink;
 use crate::run::input::Input;
@@ -21,7 +22,11 @@ use crate::sys::signals::Signals;
 use crate::sys::{startup, terminal::Terminal};
 
 /// Without a sign of life for this long the daemon is given up. It pings every 10 s.
-const SILENCE: Duration = Duration::from_secs(60);
+pub const SILENCE: Duration = Duration::from_secs(60);
+/// How long an agent may take to greet, on a machine under load.
+const GREETING: Duration = Duration::from_secs(30);
+/// After the command's end, how long its output may stay away.
+const LATE_OUTPUT: Duration = Duration::from_secs(30);
 /// How long the daemon may take to close its side after the end.
 const SETTLE: Duration = Duration::from_secs(1);
 /// The signals that are the command's.
@@ -45,8 +50,12 @@ pub enum Outcome {
     Failed(Failure),
     /// No agent greeted; what was said instead.
     NoAgent(Vec<u8>),
-    /// Something greeted that is not our agent.
+    /// Something answered that is not our agent.
     Alien(String),
+    /// What came is not of the form that the daemon gives it.
+    Broken(String),
+    /// The command ended, but not all of its output came.
+    Truncated,
     /// The streams ended before the command did.
     Lost,
     /// The daemon says nothing any more.
@@ -87,6 +96,10 @@ pub struct Relay<'a> {
     raw_received: u64,
     last_sign: Instant,
     pinged: bool,
+    /// Until when an agent has to greet.
+    greet_by: Instant,
+    /// When output last came, once the command has ended.
+    last_output: Instant,
     outcome: Option<Outcome>,
 }
 
@@ -141,6 +154,8 @@ impl<'a> Relay<'a> {
             raw_received: 0,
             last_sign: Instant::now(),
             pinged: false,
+            greet_by: Instant::now() + GREETING,
+            last_output: Instant::now(),
             outcome: None,
         })
     }
@@ -178,6 +193,9 @@ impl<'a> Relay<'a> {
             self.decode()?;
             self.flush_outputs();
             self.uplink.flush()?;
+            if self.is_cut_short() {
+                return Ok(Outcome::Truncated);
+            }
             if self.is_finished() {
                 if let Some(outcome) = self.outcome.take() {
                     return Ok(outcome);
@@ -186,7 +204,7 @@ impl<'a> Relay<'a> {
             let mut set = PollSet::new();
             set.add(Key::Signals, std::os::fd::AsFd::as_fd(signals), Interest::Read);
             self.register(&mut set);
-            set.wait(self.pinged.then(|| self.last_sign + SILENCE))?;
+            set.wait(self.deadline())?;
             let [signalled, echo, raw, framed, stdin, keys] =
                 [Key::Signals, Key::Echo, Key::Raw, Key::Framed, Key::Stdin, Key::Keys]
                     .map(|key| set.ready(key));
@@ -225,13 +243,45 @@ impl<'a> Relay<'a> {
             if echo.any() {
                 self.hear_echo()?;
             }
-            if self.pinged && self.last_sign.elapsed() >= SILENCE {
-                return Ok(Outcome::Silent(SILENCE.as_secs()));
+            self.note_time();
+        }
+    }
+
+    /// When to look at the clock again.
+    fn deadline(&self) -> Option<Instant> {
+        let silence = self.pinged.then(|| self.last_sign + SILENCE);
+        let greeting = (!self.greeted).then_some(self.greet_by);
+        let late = self.waits_for_output().then(|| self.last_output + LATE_OUTPUT);
+        [silence, greeting, late].into_iter().flatten().min()
+    }
+
+    pub(super) fn note_time(&mut self) {
+        let now = Instant::now();
+        if self.outcome.is_none() && !self.greeted && now >= self.greet_by {
+            let said = crate::message::printable_bytes(self.last_words());
+            self.outcome = Some(Outcome::Alien(match said.is_empty() {
+                true => format!("it did not greet within {} s", GREETING.as_secs()),
+                false => format!("it says: {said}"),
+            }));
+        } else if self.waits_for_output() && now >= self.last_output + LATE_OUTPUT {
+            self.outcome = Some(Outcome::Truncated);
+        } else if self.pinged && now >= self.last_sign + SILENCE {
+            self.outcome = Some(Outcome::Silent(SILENCE.as_secs()));
+        }
+    }
+
+    /// Whether only the daemon can bring what is still missing.
+    fn waits_for_output(&self) -> bool {
+        match &self.outcome {
+            Some(Outcome::Ended(exited)) => {
+                self.raw_received < exited.stdout_bytes && !self.stdout.is_full()
             }
+            _ => false,
         }
     }
 
     fn receive_raw(&mut self) -> io::Result<()> {
+        self.last_output = Instant::now();
         let moved = self.raw.move_to(&mut self.stdout)?;
         self.raw_received += moved as u64;
         if moved == 0 && !self.stdout.is_full() {
@@ -280,6 +330,11 @@ impl<'a> Relay<'a> {
                 if takes_keys && room { Interest::Read } else { Interest::Hangup },
             );
         }
+    }
+
+    /// Whether the stream of stdout ended before everything was there.
+    fn is_cut_short(&self) -> bool {
+        self.waits_for_output() && self.raw.is_over() && self.raw.decoder.waiting() == 0
     }
 
     /// Whether the outcome is known and all output before it is delivered.
@@ -379,6 +434,12 @@ impl<'a> Relay<'a> {
         match signal {
             libc::SIGWINCH => self.pass_size(),
             libc::SIGCONT => self.go_on()?,
+            // Nobody is there yet to pass it on to; what is starting ends with its client.
+            libc::SIGHUP | libc::SIGINT | libc::SIGQUIT | libc::SIGTERM if !self.greeted => {
+                let status = ExitStatus::Signal(signal);
+                let (stdout_bytes, stdin_taken) = (0, 0);
+                self.outcome = Some(Outcome::Ended(Exited { status, stdout_bytes, stdin_taken }));
+            }
             _ => self.uplink.send(&ToAgent::Signal(signal)),
         }
         Ok(())
@@ -414,7 +475,7 @@ impl<'a> Relay<'a> {
             }
         }
         let _nobody_to_tell = io::stdout().flush();
-        if matches!(result, Ok(Outcome::Ended(_) | Outcome::Failed(_))) {
+        if self.greeted && matches!(result, Ok(Outcome::Ended(_) | Outcome::Failed(_))) {
             self.settle();
         }
     }

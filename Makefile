@@ -1,0 +1,86 @@
+# GNU make. `make help` says what there is.
+
+PREFIX     ?= /usr/local
+DESTDIR    ?=
+BINDIR     ?= $(PREFIX)/bin
+LIBEXECDIR ?= $(PREFIX)/libexec/incusbox
+MANDIR     ?= $(PREFIX)/share/man/man1
+DOCDIR     ?= $(PREFIX)/share/doc/incusbox
+BASHDIR    ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR     ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR    ?= $(PREFIX)/share/fish/vendor_completions.d
+
+CARGO      ?= tests/with-toolchain cargo
+TARGET     := $(or $(CARGO_TARGET_DIR),target)
+# Asked only where the agent is built.
+HOST        = $(shell $(CARGO) -vV | sed -n 's/^host: //p')
+# A static C runtime, for a box has any libc or none; not position-independent, which is smaller;
+# a build id, by which incusbox-run names the agent's file in a box.
+AGENTFLAGS := -C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,--build-id=sha1
+
+INSTALLED  := $(BINDIR)/incusbox-run $(LIBEXECDIR)/incusbox-agent $(MANDIR)/incusbox-run.1 \
+              $(BASHDIR)/incusbox-run $(ZSHDIR)/_incusbox-run $(FISHDIR)/incusbox-run.fish \
+              $(addprefix $(DOCDIR)/,LICENSE-MIT LICENSE-APACHE README.md CHANGELOG.md)
+
+FUZZ_SECONDS ?= 15
+export FUZZ_SECONDS CARGO
+
+.DEFAULT_GOAL := build
+.PHONY: help build programs documents install uninstall lint unit integration fuzz test demo bench clean
+
+help:
+	@echo 'make                 build both programs, man page and completions'
+	@echo 'make install         put them under PREFIX ($(PREFIX)), below DESTDIR if that is set'
+	@echo 'make uninstall       take them away again'
+	@echo 'make demo            set up the test bed, build, show in a minute what incusbox-run does'
+	@echo 'make test            set up the test bed, build, run everything below'
+	@echo '  make lint          formatting, clippy, rustdoc, tests/checks'
+	@echo '  make unit          tests that need no Incus'
+	@echo '  make integration   tests against a real Incus, and against a faulty one'
+	@echo '  make fuzz          each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
+	@echo 'make bench           measure against `incus exec` (about five minutes)'
+	@echo 'make clean           remove what was built; tests/testbed/down --purge removes the test bed'
+	@echo
+	@echo 'demo, test, integration and bench need root: they call sudo when they are not root.'
+
+build: programs documents
+
+programs:
+	$(CARGO) build --locked --release --bin incusbox-run
+	RUSTFLAGS="$(RUSTFLAGS) $(AGENTFLAGS)" $(CARGO) build --locked --release --features agent --bin incusbox-agent --target $(HOST)
+	@# At a place whose name does not hold the machine's, for install and checks.
+	@mkdir -p $(TARGET)/package && cp -f $(TARGET)/$(HOST)/release/incusbox-agent $(TARGET)/release/incusbox-run $(TARGET)/package/
+
+documents:
+	$(CARGO) run --locked --quiet --features docs --bin incusbox-docs $(TARGET)/package
+
+# Builds nothing, so that `make && sudo make install` runs no compiler as root.
+install:
+	@test -e $(TARGET)/package/incusbox-agent -a -e $(TARGET)/package/man/incusbox-run.1 || { echo 'Nothing is built yet: run make first.' >&2; exit 1; }
+	install -d -m 755 $(addprefix $(DESTDIR),$(BINDIR) $(LIBEXECDIR) $(MANDIR) $(DOCDIR) $(BASHDIR) $(ZSHDIR) $(FISHDIR))
+	install -m 755 $(TARGET)/package/incusbox-run $(DESTDIR)$(BINDIR)/incusbox-run
+	install -m 755 $(TARGET)/package/incusbox-agent $(DESTDIR)$(LIBEXECDIR)/incusbox-agent
+	install -m 644 $(TARGET)/package/man/incusbox-run.1 $(DESTDIR)$(MANDIR)/incusbox-run.1
+	install -m 644 $(TARGET)/package/bash/incusbox-run $(DESTDIR)$(BASHDIR)/incusbox-run
+	install -m 644 $(TARGET)/package/zsh/_incusbox-run $(DESTDIR)$(ZSHDIR)/_incusbox-run
+	install -m 644 $(TARGET)/package/fish/incusbox-run.fish $(DESTDIR)$(FISHDIR)/incusbox-run.fish
+	install -m 644 LICENSE-MIT LICENSE-APACHE README.md CHANGELOG.md $(DESTDIR)$(DOCDIR)
+
+uninstall:
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	-rmdir $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DOCDIR)
+
+lint: build
+	tests/checks/all
+
+unit:
+	$(CARGO) test --locked --lib --bins --features agent,docs
+
+test demo integration bench:
+	tests/run $@
+
+fuzz:
+	tests/with-toolchain fuzz/run $(FUZZ_SECONDS)
+
+clean:
+	$(CARGO) clean

@@ -33,6 +33,8 @@ pub struct Screen {
     adds_returns: bool,
     /// What the box's terminal does to output, and so ours does not.
     output: Treatment,
+    /// The signal whose key was typed last, and went to the box.
+    typed_signal: Option<i32>,
 }
 
 impl Screen {
@@ -46,7 +48,7 @@ impl Screen {
         let adds_returns = terminal.before().adds_carriage_returns();
         // A person at both ends: nobody else writes here, so output is the box's alone.
         let output = if state == State::Wanted { Treatment::Raw } else { Treatment::Processed };
-        Ok(Screen { terminal, keys, state, size, adds_returns, output })
+        Ok(Screen { terminal, keys, state, size, adds_returns, output, typed_signal: None })
     }
 
     /// What to wait for: keys, or only that the terminal goes away.
@@ -111,10 +113,22 @@ impl Screen {
     /// read(2)'s; a terminal that is gone is [`Got::End`], once.
     pub fn read_keys(&mut self, keys: &mut Vec<u8>, most: usize) -> io::Result<Got> {
         let got = self.keys.read(keys, most)?;
+        let characters = &self.terminal.before().characters;
+        for (key, signal) in [(libc::VINTR, libc::SIGINT), (libc::VQUIT, libc::SIGQUIT)] {
+            if characters[key] != 0 && keys.contains(&characters[key]) {
+                self.typed_signal = Some(signal);
+            }
+        }
         if got == Got::End {
             self.hang_up();
         }
         Ok(got)
+    }
+
+    /// Whether the key of `signal` was typed: locally the terminal would have sent it to everybody
+    /// in our process group, a script's shell among them.
+    pub fn was_typed(&self, signal: i32) -> bool {
+        self.typed_signal == Some(signal)
     }
 
     /// Notes that the terminal is gone.

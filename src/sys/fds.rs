@@ -157,6 +157,9 @@ enum Manner {
 fn manner(fd: BorrowedFd<'_>, access: OFlags) -> io::Result<(OwnedFd, Manner)> {
     let dup = || rustix::io::fcntl_dupfd_cloexec(fd, 3);
     Ok(match kind_of(fd) {
+        // A fifo that is opened anew after its last writer left never tells of its end: poll(2)
+        // counts writers since the open (`fifo_open` in fs/pipe.c).
+        FdKind::Pipe if access == OFlags::RDONLY && !is_anonymous(fd) => (dup()?, Manner::AskFirst),
         FdKind::Pipe | FdKind::Terminal => match reopen(fd, access) {
             Ok(own) => (own, Manner::Own),
             Err(_) => (dup()?, Manner::AskFirst),
@@ -165,6 +168,13 @@ fn manner(fd: BorrowedFd<'_>, access: OFlags) -> io::Result<(OwnedFd, Manner)> {
         FdKind::Device => (dup()?, Manner::AskFirst),
         FdKind::File | FdKind::Null | FdKind::Closed => (dup()?, Manner::Straight),
     })
+}
+
+/// Whether a pipe is one of pipe(2) and not a fifo with a name.
+fn is_anonymous(pipe: BorrowedFd<'_>) -> bool {
+    /// PIPEFS_MAGIC of linux/magic.h.
+    const PIPEFS: i64 = 0x5049_5045;
+    rustix::fs::fstatfs(pipe).is_ok_and(|fs| fs.f_type == PIPEFS)
 }
 
 fn ready_now(fd: BorrowedFd<'_>, flags: PollFlags) -> io::Result<bool> {

@@ -106,6 +106,14 @@ pub fn stop_by(signal: i32, who: Stop) {
     let _mask_is_ours = nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
 }
 
+/// Sends `signal` to everybody in this process's group, itself included: with the signal blocked,
+/// it takes effect here later.
+pub fn tell_group(signal: i32) {
+    if let Ok(signal) = Signal::try_from(signal) {
+        let _cannot_fail = nix::sys::signal::kill(nix::unistd::Pid::from_raw(0), signal);
+    }
+}
+
 /// Dies by `signal`, so that a waiting shell sees a death by signal and not a mere number.
 /// Returns only where that could not be done; no core file is written for somebody else's crash.
 #[allow(unsafe_code)]

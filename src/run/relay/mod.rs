@@ -18,7 +18,7 @@ use crate::run::trace::Trace;
 use crate::run::uplink::Uplink;
 use crate::sys::fds::{Got, Standard};
 use crate::sys::poll::{Interest, PollSet};
-use crate::sys::signals::Signals;
+use crate::sys::signals::{self, Signals};
 use crate::sys::{startup, terminal::Terminal};
 
 /// Without a sign of life for this long the daemon is given up. It pings every 10 s.
@@ -465,6 +465,11 @@ impl<'a> Relay<'a> {
             screen.give_back();
         }
         if let Ok(Outcome::Ended(exited)) = result {
+            if let (ExitStatus::Signal(signal), Some(screen)) = (exited.status, &self.screen) {
+                if screen.was_typed(signal) {
+                    signals::tell_group(signal);
+                }
+            }
             if let Err(error) = self.input.leave_rest(exited.stdin_taken) {
                 crate::message::say(super::PROGRAM, format!("putting stdin back: {error}"));
             }

@@ -177,7 +177,7 @@ fn no_box(
     match near {
         [] => write!(f, "\nsee which there are: incus list"),
         [one] => write!(f, "\ndid you mean `{one}`?"),
-        more => write!(f, "\ndid you mean one of: {}?", more.join(", ")),
+        more => write!(f, "\ndid you mean one of: `{}`?", more.join("`, `")),
     }
 }
 
@@ -189,8 +189,8 @@ fn agent_mute(f: &mut fmt::Formatter<'_>, name: &str, said: &str, incus: &str) -
     write!(
         f,
         "\nwhether the command ran is not known, so it was not tried again\n\
-         have the agent copied anew: incus exec {name} -- rm -r /usr/local/lib/incusbox\n\
-         or run natively: --mode native"
+         run natively: --mode native; or have the agent copied anew: \
+         incus exec {name} -- rm -r /usr/local/lib/incusbox"
     )
 }
 

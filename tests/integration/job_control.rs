@@ -96,8 +96,8 @@ fn a_run_in_the_background_leaves_the_keys_to_the_shell(way: Way) {
 fn a_run_in_the_background_that_wants_keys_is_stopped(way: Way) {
     let mut pty = shell(way);
     pty.send("\"$@\" sh -c 'read -r x; echo \"got $x\"' &\n");
-    pty.wait_for("host> ").idle(Duration::from_secs(1)).send("\n");
-    pty.wait_for("Stopped").wait_for("host> ").send("fg\n");
+    pty.wait_for("[1] ").idle(Duration::from_secs(1)).send("\n");
+    pty.wait_for("Stopped").idle(Duration::from_millis(300)).send("fg\n");
     pty.wait_for("got $x").idle(Duration::from_millis(400)).send("typed\n");
     pty.wait_for("got typed\r\n").wait_for("host> ");
     leave(pty);

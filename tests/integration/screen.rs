@@ -13,12 +13,12 @@ fn the_size_is_there_from_the_start(way: Way) {
 }
 
 fn a_new_size_arrives_with_its_signal(way: Way) {
-    let text = "trap 'stty size' WINCH; stty size; until read -rt 0.05 x; do :; done";
-    let mut pty = Pty::start(&Invocation::by(way, ["bash", "-c", text]));
+    // A key ends it; a signal interrupts the read.
+    let code = r#"$SIG{WINCH} = sub { system "stty size" }; system "stty size";
+        1 until defined sysread STDIN, $key, 1"#;
+    let mut pty = Pty::start(&Invocation::by(way, ["perl", "-e", code]));
     pty.wait_for("24 80\r\n");
     for (columns, rows) in [(100, 30), (40, 10), (250, 80)] {
-        // bash runs a trap twice where the signal comes during the first.
-        std::thread::sleep(std::time::Duration::from_millis(100));
         pty.resize(columns, rows);
         pty.wait_for(&format!("{rows} {columns}\r\n"));
     }

@@ -334,7 +334,9 @@ impl<'a> Relay<'a> {
 
     /// Whether the stream of stdout ended before everything was there.
     fn is_cut_short(&self) -> bool {
-        self.waits_for_output() && self.raw.is_over() && self.raw.decoder.waiting() == 0
+        let nothing_waits = self.raw.decoder.waiting() == 0;
+        let is_over = self.raw.decoder.has_ended() || (self.raw.is_closed() && nothing_waits);
+        self.waits_for_output() && is_over
     }
 
     /// Whether the outcome is known and all output before it is delivered.

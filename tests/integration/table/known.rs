@@ -60,14 +60,10 @@ const KNOWN: &[Known] = &[
         ],
     ),
     always(
-        INCUS,
-        "a status of 126 is a failure to Incus, whoever chose it, and its words are believed",
-        &["a_status_of_126_of_the_commands_own_arrives_without_a_word"],
-    ),
-    always(
         CLIENT,
-        "a status of 127 is a failure to Incus, whoever chose it",
+        "a status of 126 or 127 is a failure to Incus, whoever chose it",
         &[
+            "a_status_of_126_of_the_commands_own_arrives_without_a_word",
             "a_status_of_127_of_the_commands_own_arrives_without_a_word",
             "a_status_of_127_after_output_arrives_without_a_word",
         ],
@@ -141,6 +137,11 @@ const KNOWN: &[Known] = &[
     ),
     always(INCUS, "Incus sets no SHELL", &["the_shell_is_the_users_own"]),
     always(CLIENT, "the client takes no locale over", &["the_locale_variables_are_the_callers"]),
+    always(
+        CLIENT,
+        "the client does not tell that it could not write",
+        &["a_full_disk_is_not_a_success_for_a_short_output_either"],
+    ),
     always(
         CLIENT,
         "the client goes on reading when nobody reads from it, or dies and leaves the command",

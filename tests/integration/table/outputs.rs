@@ -27,7 +27,7 @@ cases! {
     a_file_is_appended_to =>
         script(r#"echo 1 >$T/f; "$@" echo 2 >>$T/f; echo 3 >>$T/f; cat $T/f"#).gives(0, "1\n2\n3\n");
     a_file_opened_for_appending_takes_two_writers =>
-        script(r#""$@" sh -c 'echo o; sleep 0.2; echo o' >>$T/f & wait_for=$!; sleep 0.1; echo x >>$T/f; wait $wait_for; sort $T/f"#)
+        script(r#""$@" sh -c 'echo o; sleep 0.2; echo o' >>$T/f & sleep 0.1; echo x >>$T/f; wait; sort $T/f"#)
         .gives(0, "o\no\nx\n");
     runs_share_a_files_offset =>
         script(r#"{ "$@" echo one; echo two; "$@" echo three; } >$T/f; cat $T/f"#).gives(0, "one\ntwo\nthree\n");
@@ -39,6 +39,8 @@ cases! {
         script(r#"{ printf 12; "$@" printf ab; printf 34; } >$T/f; cat $T/f"#).gives(0, "12ab34");
     a_full_disk_is_not_a_success =>
         script(r#""$@" seq 100000 >/dev/full 2>/dev/null; [ $? -ne 0 ] && echo noticed"#).gives(0, "noticed\n");
+    a_full_disk_is_not_a_success_for_a_short_output_either =>
+        script(r#""$@" echo x >/dev/full 2>/dev/null; [ $? -ne 0 ] && echo noticed"#).gives(0, "noticed\n");
     dev_null_swallows => script(r#""$@" seq 100000 >/dev/null; echo $?"#).gives(0, "0\n");
     a_named_pipe_is_written =>
         script(r#"mkfifo $T/f; cat $T/f & "$@" echo x >$T/f; wait"#).gives(0, "x\n");

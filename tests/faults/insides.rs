@@ -177,5 +177,4 @@ fn a_box_without_dev_null_is_told_or_served() {
         Some(0) => seen.assert_ended(SOON, 0),
         _ => seen.assert_failed(SOON, 125, &["/dev/null", &tested.name]),
     }
-    tested.run(&["--root"], &["true"]).assert_ended(SOON, 0);
 }

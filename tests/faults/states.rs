@@ -79,9 +79,6 @@ fn a_box_that_is_stopped_mid_run_is_said_to_be() {
             format!("incus start {}", stopped.name),
         ];
         seen.assert_failed(Duration::from_secs(40), 125, &[&words[0], &words[1]]);
-        if way == Way::Terminal {
-            seen.assert_was_raw();
-        }
     }
 }
 

@@ -222,7 +222,8 @@ impl NativeRelay {
             had_output: false,
             forwarded: Vec::new(),
             last_sign: Instant::now(),
-            pinged: false,
+            // The daemon pings first thing on each stream.
+            pinged: true,
         })
     }
 

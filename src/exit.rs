@@ -27,6 +27,15 @@ impl ExitStatus {
             ExitStatus::Signal(signal) => (128 + signal).clamp(0, 255) as u8,
         }
     }
+
+    /// The status of a run whose output could not all be written: no success, and else the
+    /// command's own.
+    pub fn with_lost_output(self) -> ExitStatus {
+        match self {
+            ExitStatus::Code(0) => ExitStatus::Code(FAILURE),
+            other => other,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -59,7 +59,8 @@ pub fn run(
         Outcome::Broken(what) => return Err(broken(what)),
     };
     session.trace.note("the command ended");
-    conclude(session, &request, &ended)
+    let status = conclude(session, &request, &ended)?;
+    Ok(if ended.lost_output { status.with_lost_output() } else { status })
 }
 
 fn request(session: &mut Session<'_>, plan: &Plan, has_terminal: bool) -> Result<Exec, Error> {

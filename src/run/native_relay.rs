@@ -70,6 +70,8 @@ pub struct Ended {
     pub operation: Operation,
     /// Whether the command wrote anything.
     pub had_output: bool,
+    /// Whether some of it could not be written here.
+    pub lost_output: bool,
     /// The signals that were passed on.
     pub forwarded: Vec<i32>,
 }
@@ -253,8 +255,12 @@ impl NativeRelay {
             Progress::Silent => return Ok(Outcome::Silent(SILENCE.as_secs())),
             Progress::Broken(what) => return Ok(Outcome::Broken(what)),
         };
+        let mut lost_output = false;
+        for ((_, output), name) in self.down.iter_mut().zip(["stdout", "stderr"]) {
+            lost_output |= output.tell_error(name);
+        }
         let (had_output, forwarded) = (self.had_output, self.forwarded);
-        Ok(Outcome::Ended(Ended { operation, had_output, forwarded }))
+        Ok(Outcome::Ended(Ended { operation, had_output, lost_output, forwarded }))
     }
 
     fn serve(&mut self, client: &mut Client, signals: &mut Signals) -> io::Result<Progress> {

@@ -171,8 +171,13 @@ impl Output {
         std::mem::take(&mut self.closed_news)
     }
 
-    /// Why it was given up, when that is worth a message.
-    pub fn take_error(&mut self) -> Option<io::Error> {
-        self.error.take()
+    /// Says why not everything could be written, if that is so; true when it was. A reader that
+    /// left is no error.
+    pub fn tell_error(&mut self, name: &str) -> bool {
+        let error = self.error.take();
+        if let Some(error) = &error {
+            crate::message::say(super::PROGRAM, format!("writing {name}: {error}"));
+        }
+        error.is_some()
     }
 }

@@ -53,7 +53,7 @@ fn frames_that_no_daemon_sends_end_the_run_with_one_message() {
             |script| script,
             |seen| {
                 assert!(!seen.stderr.is_empty(), "{name}: {seen:#?}");
-                seen.assert_failed(SOON, 125, &["dev"]);
+                seen.assert_failed(SOON, 125, &["not Incus as we know it", "INCUS_SOCKET"]);
             },
         );
     }
@@ -69,7 +69,7 @@ fn bad_frames_on_the_raw_output_of_an_agent_end_the_run_too() {
             let fake = Fake::new(script);
             let seen = Client::of(&fake, &arguments(Mode::Agent)).run(way);
             assert!(!seen.stderr.is_empty(), "{name}: {seen:#?}");
-            seen.assert_failed(SOON, 125, &["dev"]);
+            seen.assert_failed(SOON, 125, &["not Incus as we know it", "INCUS_SOCKET"]);
         }
     }
 }
@@ -159,7 +159,7 @@ fn a_box_that_is_gone_when_the_agent_is_lost_is_named_with_what_became_of_it() {
         (&here as Change<'_>, &["command in box `dev` was lost"][..]),
         (&deleted, &["box `dev` was deleted while the command ran"]),
         (&stopped, &["box `dev` is not running any more (stopped)", "incus start dev"]),
-        (&frozen, &["box `dev` is not running any more (frozen)", "incus resume dev"]),
+        (&frozen, &["box `dev` is frozen", "incus resume dev"]),
     ] {
         for way in [Way::Pipes, Way::Terminal] {
             let steps = vec![Do::OperationEnds, Do::End];

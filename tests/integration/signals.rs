@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::support::{End, Input, Invocation, Marker, Way};
+use crate::support::{End, Input, Invocation, Marker, Scratch, Way};
 
 /// The signals that end a command which does not care.
 const DEADLY: [(Signal, &str); 6] = [
@@ -115,11 +115,14 @@ fn timeout_ends_a_run_with_124() {
 fn a_stop_by_tstp_stops_command_and_client_and_cont_continues_both() {
     let marker = Marker::new();
     let text = format!(
-        r#"set -m; "$@" sh -c 'sleep {marker}; echo after' & sleep 0.7; kill -TSTP %1; sleep 1
+        r#"set -m; "$@" sh -c 'sleep {marker}; echo after' & until [ -e $T/go ]; do sleep 0.05; done; kill -TSTP %1; sleep 1
         jobs; kill -CONT %1; sleep 1; jobs; kill %1; wait %1; echo "status $?""#
     );
-    let mut running = Invocation::script(Way::Agent, &text).start(Input::Null);
+    let scratch = Scratch::new();
+    let script = Invocation::script(Way::Agent, &text).variable("T", scratch.path());
+    let mut running = script.start(Input::Null);
     marker.wait_for(1);
+    scratch.file("go", "");
     let sleeper = marker.sleepers()[0];
     let state = || crate::support::processes::state(sleeper);
     let patience = std::time::Duration::from_secs(5);

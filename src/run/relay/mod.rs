@@ -176,8 +176,8 @@ impl<'a> Relay<'a> {
         // What the caller wants ignored (nohup) stays ignored, here and in the box.
         wanted.retain(|signal| !startup::was_ignored(*signal));
         let mut signals = Signals::catch(&wanted)?;
-        let result = self.serve(&mut signals);
-        self.finish(&result);
+        let mut result = self.serve(&mut signals);
+        self.finish(&mut result);
         signals.release();
         result
     }
@@ -458,7 +458,7 @@ impl<'a> Relay<'a> {
         self.screen_out.forget_done(bytes.len());
     }
 
-    fn finish(&mut self, result: &io::Result<Outcome>) {
+    fn finish(&mut self, result: &mut io::Result<Outcome>) {
         if self.pushed_title {
             self.write_to_screen(b"\x1b]777;container;pop;;\x1b\\");
             self.screen_out.flush();
@@ -476,8 +476,8 @@ impl<'a> Relay<'a> {
                 crate::message::say(super::PROGRAM, format!("putting stdin back: {error}"));
             }
             for (output, name) in [(&mut self.stdout, "stdout"), (&mut self.stderr, "stderr")] {
-                if let Some(error) = output.take_error() {
-                    crate::message::say(super::PROGRAM, format!("writing {name}: {error}"));
+                if output.tell_error(name) {
+                    exited.status = exited.status.with_lost_output();
                 }
             }
         }

@@ -14,6 +14,8 @@
 //! nothing to negotiate. `PROTOCOL` is checked all the same, in case a file was tampered with.
 
 mod request;
+#[cfg(any(feature = "agent", feature = "cli"))]
+pub mod setup;
 mod wire;
 
 pub use request::{Base, Command, Fd, Missing, Request, Terminal, User, Watch};

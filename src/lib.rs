@@ -12,13 +12,19 @@
 //! | [`incus`] | the client of Incus's API |
 //! | [`run`] | the exec path: arguments, plan, session, relay |
 //! | [`agent`] | what runs in the box, and the protocol with it |
+//! | `boxes` | making, changing and checking boxes (feature `cli`) |
+//! | `cli` | the program `incusbox`, one file for each subcommand (feature `cli`) |
 //!
 //! The flow of `incusbox-run BOX -- CMD`: [`run::main`] parses the arguments, plans (which
 //! descriptors are terminals, which environment), opens a session with the daemon, relays until the
 //! command ended, and ends the way the command did.
 
 pub mod agent;
+#[cfg(feature = "cli")]
+pub mod boxes;
 pub mod buffer;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod exit;
 pub mod incus;
 pub mod message;

@@ -1,0 +1,5 @@
+//! Makes and keeps boxes.
+
+fn main() -> std::process::ExitCode {
+    incusbox::cli::main()
+}

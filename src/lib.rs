@@ -21,10 +21,12 @@
 
 pub mod agent;
 #[cfg(feature = "cli")]
-pub mod boxes;
+mod boxes;
 pub mod buffer;
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "cli")]
+mod config;
 pub mod exit;
 pub mod incus;
 pub mod message;

@@ -2,3 +2,11 @@
 //!
 //! A box is an Incus instance with its facts in its own configuration (`user.incusbox.*`), so that
 //! any client sees the same box and there is no second data base.
+
+pub mod create;
+pub mod error;
+pub mod host;
+pub mod lock;
+pub mod options;
+pub mod request;
+pub mod setup;

@@ -6,10 +6,14 @@
 //! Source: lxc/incus `doc/rest-api.md`.
 
 pub mod client;
+#[cfg(feature = "cli")]
+pub mod command;
 pub mod error;
 pub mod files;
 pub mod http;
 pub mod instances;
+#[cfg(feature = "cli")]
+pub mod manage;
 pub mod socket;
 pub mod types;
 pub mod websocket;

@@ -9,7 +9,7 @@ pub mod environment;
 pub mod plan;
 pub mod shim;
 
-mod agent_file;
+pub(crate) mod agent_file;
 mod downlink;
 mod error;
 mod input;
@@ -35,7 +35,7 @@ use crate::sys::fds::{self, FdKind, Standard};
 use crate::sys::terminal::{self, Terminal};
 use crate::sys::{process, signals, startup};
 use arguments::{Mode, Options, Stop, Tty};
-use error::Error;
+pub(crate) use error::Error;
 use plan::{Seen, Surroundings};
 use session::{Finished, Session};
 use trace::Trace;

@@ -1,0 +1,306 @@
+//! Making a box: an instance, the agent in it, and what the agent makes of it.
+//!
+//! Until the end the instance says of itself `user.incusbox.state=creating TOKEN`. Whatever goes
+//! wrong before, a signal too, removes it again. What a killed `incusbox` left behind is known by
+//! that state and a lock that nobody holds, and is removed by the next `create` of that name.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::error::Error;
+use super::host::{self, HostUser};
+use super::lock::Lock;
+use super::options::{Home, Settings};
+use super::request::{self, Allowed, CREATING, Mapping, NESTED, Wanted};
+use super::setup;
+use crate::agent::protocol::setup::SetupResult;
+use crate::incus::manage::{Action, Force, FullInstance};
+use crate::incus::{self, Client};
+use crate::names::BoxName;
+use crate::sys::signals::Signals;
+
+/// How long removing a half-made box may take.
+const CLEANING: Duration = Duration::from_secs(60);
+/// Between two tries of it.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Where the steps are told.
+pub trait Progress {
+    /// A step begins.
+    fn step(&mut self, text: &str);
+    /// How far the step is.
+    fn detail(&mut self, text: &str);
+    /// A line that a program in the box wrote.
+    fn output(&mut self, line: &str);
+    /// Something is not as it was asked for.
+    fn warning(&mut self, text: &str);
+}
+
+/// What a box is made from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// `source` of the request.
+    pub source: Value,
+    /// As the user named it.
+    pub name: String,
+    /// Configuration that it needs.
+    pub config: Vec<(String, String)>,
+}
+
+/// Everything that is needed to make a box.
+pub struct Creation<'a> {
+    /// The connection to the daemon.
+    pub client: &'a mut Client,
+    /// Signals end it.
+    pub signals: &'a mut Signals,
+    /// Where the steps are told.
+    pub progress: &'a mut dyn Progress,
+    /// The box's name.
+    pub name: &'a BoxName,
+    /// What it shall be like.
+    pub settings: &'a Settings,
+    /// Whom it is for.
+    pub user: Option<&'a HostUser>,
+    /// What it is made from.
+    pub origin: Origin,
+}
+
+/// How the user's ids get into a box, and what to warn of.
+///
+/// # Errors
+/// [`Error::NoMapping`] where they cannot.
+pub fn mapping(
+    user: Option<&HostUser>,
+    settings: &Settings,
+    allowed: Allowed,
+) -> Result<(Mapping, Option<String>), Error> {
+    let Some(user) = user else { return Ok((Mapping::None, None)) };
+    let missing = host::missing_sub_ids("/".as_ref(), user);
+    if missing.is_empty() {
+        return Ok((Mapping::Ids, None));
+    }
+    if settings.home == Home::None && settings.volumes.is_empty() {
+        return Ok((Mapping::None, None));
+    }
+    if allowed == Allowed::Restricted {
+        return Err(Error::NoMapping { user: user.name.clone(), missing });
+    }
+    let risk = "the host does not let ids be mapped, so files are shifted: whoever is root in the \
+                box can make programs in the shared home that run as root on the host\n\
+                mend that for the next box: incusbox setup";
+    Ok((Mapping::Shift, Some(risk.to_owned())))
+}
+
+impl Creation<'_> {
+    /// The request as it would be made.
+    ///
+    /// # Errors
+    /// [`Error::NoMapping`], and what asking for the root disk may meet.
+    pub fn request(&mut self) -> Result<Value, Error> {
+        let (mapping, _) = mapping(self.user, self.settings, self.allowed())?;
+        let root_disk = self.root_disk()?;
+        let token = "TOKEN".to_owned();
+        Ok(self.instance(&self.wanted(mapping, root_disk, &token)))
+    }
+
+    /// Makes the box.
+    ///
+    /// # Errors
+    /// Everything in [`Error`]; then nothing of the box is left.
+    pub fn run(mut self) -> Result<SetupResult, Error> {
+        let name = self.name.as_str();
+        let lock = Lock::take(self.client.project(), name);
+        let lock = lock.map_err(|source| Error::Host { doing: "making a lock file", source })?;
+        let Some(_lock) = lock else { return Err(Error::BeingMade { name: name.to_owned() }) };
+        let (mapping, warning) = mapping(self.user, self.settings, self.allowed())?;
+        if let Some(warning) = warning {
+            self.progress.warning(&warning);
+        }
+        let root_disk = self.root_disk()?;
+        let token = token();
+        let mine = format!("{CREATING} {token}");
+        let wanted = self.wanted(mapping, root_disk, &token);
+        let request = self.instance(&wanted);
+        let setup = request::setup(&wanted, host::locale(), host::time_zone());
+        self.progress.step(&format!("making the box from {}", self.origin.name));
+        let result = self.make(&request).and_then(|()| self.set_up(&setup, mapping));
+        if result.is_err() {
+            self.progress.step("removing what was made");
+            self.remove_half_made(&mine);
+        }
+        result
+    }
+
+    fn allowed(&self) -> Allowed {
+        if self.client.daemon().restricted { Allowed::Restricted } else { Allowed::All }
+    }
+
+    fn wanted<'w>(
+        &'w self,
+        mapping: Mapping,
+        root_disk: Option<std::collections::BTreeMap<String, String>>,
+        token: &'w str,
+    ) -> Wanted<'w> {
+        Wanted {
+            name: self.name.as_str(),
+            settings: self.settings,
+            user: self.user,
+            mapping,
+            source: self.origin.source.clone(),
+            profiles: vec!["default".to_owned()],
+            root_disk,
+            image: &self.origin.name,
+            allowed: self.allowed(),
+            token,
+        }
+    }
+
+    fn instance(&self, wanted: &Wanted<'_>) -> Value {
+        let mut request = request::instance(wanted);
+        for (key, value) in &self.origin.config {
+            request["config"][key] = json!(value);
+        }
+        request
+    }
+
+    /// The root disk of the default profile, asked for only when its size is to be changed.
+    fn root_disk(&mut self) -> Result<Option<std::collections::BTreeMap<String, String>>, Error> {
+        if self.settings.disk.is_none() {
+            return Ok(None);
+        }
+        let profile = self.client.profile("default")?;
+        let is_root = |device: &std::collections::BTreeMap<String, String>| {
+            device.get("path").is_some_and(|path| path == "/")
+        };
+        Ok(profile.devices.into_values().find(is_root))
+    }
+
+    /// Makes and starts the instance. Whether its profile is there and its name is free is not
+    /// asked first: the refusal says so.
+    fn make(&mut self, request: &Value) -> Result<(), Error> {
+        let name = self.name.as_str().to_owned();
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let error = match self.client.create_instance(request) {
+                Ok(operation) => return self.watch_start(&operation),
+                Err(error) => error,
+            };
+            let text = error.text().unwrap_or_default().to_owned();
+            if tries < 3 && text.contains(NESTED) {
+                self.make_profile()?;
+            } else if text.contains("already exists") {
+                let there = self.client.full_instance(&name)?;
+                if tries > 2 || !is_half_made(&there) {
+                    return Err(Error::Exists { name, is_box: there.is_box() });
+                }
+                // The lock is ours, so its maker is dead.
+                self.progress.step("removing what an earlier try left");
+                let state = there.fact("state").unwrap_or_default().to_owned();
+                self.remove_half_made(&state);
+            } else {
+                return Err(error.into());
+            }
+        }
+    }
+
+    fn watch_start(&mut self, operation: &str) -> Result<(), Error> {
+        let progress = &mut *self.progress;
+        let mut tell = |text: &str| progress.detail(text);
+        let watched = self.client.watch("making the box", operation, self.signals, Some(&mut tell));
+        let source = match watched.map_err(Error::from) {
+            Err(Error::Incus(source)) => source,
+            result => return result,
+        };
+        let name = self.name.as_str().to_owned();
+        match self.client.full_instance(&name) {
+            // It was made: so it was its start that failed.
+            Ok(there) if there.status != "Running" => {
+                let log = self.client.start_log(&name);
+                Err(Error::Start { name, source, log })
+            }
+            _ => Err(source.into()),
+        }
+    }
+
+    fn make_profile(&mut self) -> Result<(), Error> {
+        let profile = request::nested_profile(self.allowed(), host::has_security_module());
+        match self.client.create_profile(&profile) {
+            Ok(()) => Ok(()),
+            // Somebody was faster.
+            Err(error) if error.text().is_some_and(|text| text.contains("already exists")) => {
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn set_up(
+        &mut self,
+        request: &crate::agent::protocol::setup::SetupRequest,
+        mapping: Mapping,
+    ) -> Result<SetupResult, Error> {
+        let name = self.name.as_str().to_owned();
+        let result = setup::run(self.client, self.signals, self.progress, &name, request)?;
+        if let (Some(user), true) = (self.user, self.settings.home != Home::None) {
+            if mapping != Mapping::None {
+                setup::check_owners(self.client, self.signals, &name, user, &self.settings.home)?;
+            }
+        }
+        let facts = json!({ "config": {
+            "user.incusbox.state": "ready",
+            "user.incusbox.distribution": result.distribution,
+            "user.incusbox.shell": result.shell,
+        }});
+        self.client.patch_instance(&name, &facts)?;
+        Ok(result)
+    }
+
+    /// Removes the instance if its state is still `mine`. Incus may be busy with it for a while.
+    fn remove_half_made(&mut self, mine: &str) {
+        let deadline = Instant::now() + CLEANING;
+        while Instant::now() < deadline {
+            let Ok(mut client) = Client::connect(self.client.project().map(str::to_owned)) else {
+                return;
+            };
+            match client.full_instance(self.name.as_str()) {
+                Ok(there) if there.fact("state") == Some(mine) => {
+                    let _next_round = remove(&mut client, &there);
+                }
+                Ok(_) => return,
+                Err(error) if error.code() == Some(404) => return,
+                Err(_) => {}
+            }
+            std::thread::sleep(PAUSE);
+        }
+        let name = self.name.as_str();
+        self.progress.warning(&format!(
+            "the half-made box `{name}` could not be removed\nremove it: incus delete --force {name}"
+        ));
+    }
+}
+
+/// Stops and deletes an instance, without asking anybody.
+///
+/// # Errors
+/// Everything in [`incus::Error`].
+pub fn remove(client: &mut Client, there: &FullInstance) -> Result<(), incus::Error> {
+    if there.status != "Stopped" {
+        let operation = client.change_state(&there.name, Action::Stop, Force::Yes)?;
+        client.wait("stopping the box", &operation, CLEANING)?.success("stopping the box")?;
+    }
+    let operation = client.delete_instance(&there.name)?;
+    client.wait("deleting the box", &operation, CLEANING)?.success("deleting the box")
+}
+
+/// Whether an instance is a box that was never finished.
+pub fn is_half_made(instance: &FullInstance) -> bool {
+    instance.fact("state").is_some_and(|state| state.starts_with(CREATING))
+}
+
+/// Something that no other try has.
+fn token() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    format!("{}-{:x}", std::process::id(), now.map_or(0, |now| now.as_nanos()))
+}

@@ -1,0 +1,161 @@
+//! What can go wrong with boxes, in facts; the wording is in one `Display`.
+
+use std::fmt;
+use std::io;
+
+use super::options::BadValue;
+use crate::config::BadConfig;
+use crate::incus;
+use crate::incus::manage::Interrupted;
+use crate::message::printable;
+use crate::names::BadName;
+use crate::run;
+
+/// A reason why something was not done.
+#[derive(Debug)]
+pub enum Error {
+    /// The command line is wrong.
+    Usage(String),
+    /// A name is none.
+    Name(BadName),
+    /// An option's value is none.
+    Value(BadValue),
+    /// `incusbox.toml` is wrong.
+    Config(BadConfig),
+    /// Talking to the daemon failed.
+    Incus(incus::Error),
+    /// The agent could not be found or copied.
+    Agent(run::Error),
+    /// There is no such box.
+    NoBox { name: String, near: Vec<String> },
+    /// The instance is not one of incusbox's.
+    NotABox { name: String },
+    /// There is an instance of this name.
+    Exists { name: String, is_box: bool },
+    /// Somebody else is making a box of this name.
+    BeingMade { name: String },
+    /// The user's ids cannot be mapped.
+    NoMapping { user: String, missing: Vec<(&'static str, String)> },
+    /// The box was made and does not start.
+    Start { name: String, source: incus::Error, log: Option<String> },
+    /// A step of the set-up in the box failed.
+    Setup { name: String, step: String, text: String },
+    /// The agent in the box ended without a last word.
+    Mute { name: String, status: Option<i32>, stderr: String },
+    /// Files have wrong owners although ids are mapped.
+    WrongOwner { path: String, seen: u32, wanted: u32 },
+    /// Something on the host failed.
+    Host { doing: &'static str, source: io::Error },
+    /// A signal ended it.
+    Signal(i32),
+}
+
+impl std::error::Error for Error {}
+
+macro_rules! from {
+    ($source:ty, $variant:ident) => {
+        impl From<$source> for Error {
+            fn from(source: $source) -> Error {
+                Error::$variant(source)
+            }
+        }
+    };
+}
+
+from!(BadName, Name);
+from!(BadValue, Value);
+from!(BadConfig, Config);
+from!(incus::Error, Incus);
+from!(run::Error, Agent);
+
+impl From<Interrupted> for Error {
+    fn from(interrupted: Interrupted) -> Error {
+        match interrupted {
+            Interrupted::Signal(signal) => Error::Signal(signal),
+            Interrupted::Error(error) => Error::Incus(error),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Usage(text) => f.write_str(text),
+            Error::Name(error) => error.fmt(f),
+            Error::Value(error) => error.fmt(f),
+            Error::Config(error) => error.fmt(f),
+            Error::Incus(error) => error.fmt(f),
+            Error::Agent(error) => error.fmt(f),
+            Error::NoBox { name, near } => {
+                write!(f, "there is no box `{name}`")?;
+                match near.is_empty() {
+                    true => f.write_str("\nsee which there are: incusbox list"),
+                    false => write!(f, "\ndid you mean: {}", near.join(", ")),
+                }
+            }
+            Error::NotABox { name } => write!(
+                f,
+                "`{name}` is an instance of Incus, but not a box of incusbox\nmake it one: incusbox adopt {name}"
+            ),
+            Error::Exists { name, is_box: true } => write!(
+                f,
+                "there is a box `{name}` already, and nothing was changed\ngo into it: incusbox enter {name}\nor take another name"
+            ),
+            Error::Exists { name, is_box: false } => write!(
+                f,
+                "there is an instance `{name}` already, which is not a box of incusbox; nothing was changed\ntake another name, or make it a box: incusbox adopt {name}"
+            ),
+            Error::BeingMade { name } => write!(
+                f,
+                "another incusbox is making the box `{name}` at this moment\nwait for it: incusbox list"
+            ),
+            Error::NoMapping { user, missing } => no_mapping(f, user, missing),
+            Error::Start { name, source, log } => {
+                write!(f, "the box `{name}` was made, but does not start: {source}")?;
+                match log {
+                    Some(line) => write!(f, "\nits log says: {}", printable(line)),
+                    None => Ok(()),
+                }
+            }
+            Error::Setup { name, step, text } => {
+                write!(
+                    f,
+                    "setting up the box `{name}` failed ({}): {}",
+                    printable(step),
+                    printable(text)
+                )
+            }
+            Error::Mute { name, status, stderr } => {
+                write!(f, "the agent in the box `{name}` ended without a result")?;
+                if let Some(status) = status {
+                    write!(f, ", with status {status}")?;
+                }
+                match stderr.is_empty() {
+                    true => Ok(()),
+                    false => write!(f, ": {}", printable(stderr)),
+                }
+            }
+            Error::WrongOwner { path, seen, wanted } => write!(
+                f,
+                "files in `{path}` have the owner {seen} where {wanted} was expected, so home and box do not fit together\nlook at what is set up: incusbox doctor"
+            ),
+            Error::Host { doing, source } => write!(f, "{doing}: {source}"),
+            Error::Signal(_) => f.write_str("interrupted"),
+        }
+    }
+}
+
+fn no_mapping(
+    f: &mut fmt::Formatter<'_>,
+    user: &str,
+    missing: &[(&'static str, String)],
+) -> fmt::Result {
+    write!(f, "the files of `{user}` cannot be shown in a box: ")?;
+    for (at, (file, line)) in missing.iter().enumerate() {
+        let separator = if at > 0 { ", and " } else { "" };
+        write!(f, "{separator}{file} lacks the line `{line}`")?;
+    }
+    f.write_str(
+        "\nadd what is missing: incusbox setup\nor make a box with a home of its own: --home none",
+    )
+}

@@ -1,0 +1,325 @@
+//! What Incus is asked for when a box is made: decided here, without asking anybody.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::host::HostUser;
+use super::options::{Home, Intercept, Settings};
+use crate::agent::protocol::setup::{SetupRequest, UserAccount};
+use crate::incus::manage::{Devices, Profile};
+
+/// The profile that boxes with containers inside have.
+pub const NESTED: &str = "incusbox-nested";
+/// What `user.incusbox.state` says until a box is ready.
+pub const CREATING: &str = "creating";
+
+const INTERCEPTIONS: [&str; 2] =
+    ["security.syscalls.intercept.mknod", "security.syscalls.intercept.setxattr"];
+
+/// How the user's ids get into the box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mapping {
+    /// The user's own ids are mapped to themselves.
+    Ids,
+    /// The home's files are shifted by the kernel. A setuid program that the box's root makes there
+    /// is one of the host's root.
+    Shift,
+    /// Nothing has to be mapped.
+    None,
+}
+
+/// Everything that a request is made from.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    /// The box's name.
+    pub name: &'a str,
+    /// What it shall be like.
+    pub settings: &'a Settings,
+    /// Whom it is for; `None` for root.
+    pub user: Option<&'a HostUser>,
+    /// How the user's ids get in.
+    pub mapping: Mapping,
+    /// `source` of the request: the image or the instance to copy.
+    pub source: Value,
+    /// Profiles that it gets beside [`NESTED`]; `None` for Incus's choice.
+    pub profiles: Vec<String>,
+    /// The root disk as the profiles have it, when its size is to be changed.
+    pub root_disk: Option<BTreeMap<String, String>>,
+    /// What the user named as its image.
+    pub image: &'a str,
+    /// What the daemon allows.
+    pub allowed: Allowed,
+    /// Who makes it, to know it again: `user.incusbox.state` is `creating TOKEN`.
+    pub token: &'a str,
+}
+
+/// The request to make the box, and start it.
+pub fn instance(wanted: &Wanted<'_>) -> Value {
+    let mut profiles = wanted.profiles.clone();
+    if wanted.settings.nesting {
+        profiles.push(NESTED.to_owned());
+    }
+    json!({
+        "name": wanted.name,
+        "type": "container",
+        "source": wanted.source,
+        "profiles": profiles,
+        "config": config(wanted),
+        "devices": devices(wanted),
+        "start": true,
+    })
+}
+
+fn config(wanted: &Wanted<'_>) -> BTreeMap<String, String> {
+    let settings = wanted.settings;
+    let mut config = BTreeMap::new();
+    let mut set = |key: &str, value: &str| {
+        config.insert(key.to_owned(), value.to_owned());
+    };
+    set("user.incusbox.box", "true");
+    set("user.incusbox.state", &format!("{CREATING} {}", wanted.token));
+    set("user.incusbox.image", wanted.image);
+    set("user.incusbox.home", &settings.home.to_string());
+    if let Some(user) = wanted.user {
+        set("user.incusbox.user", &user.name);
+        if wanted.mapping == Mapping::Ids {
+            set("raw.idmap", &id_map(user));
+        }
+    }
+    let limits = [
+        ("limits.cpu", &settings.cpus),
+        ("limits.memory", &settings.memory),
+        ("limits.processes", &settings.processes),
+    ];
+    for (key, value) in limits {
+        if let Some(value) = value {
+            set(key, value);
+        }
+    }
+    // Over what the profile says; `auto` is the profile's word.
+    if wanted.allowed == Allowed::All && settings.intercept != Intercept::Auto {
+        for key in INTERCEPTIONS {
+            set(key, if settings.intercept == Intercept::On { "true" } else { "false" });
+        }
+    }
+    // The user's last word.
+    for (key, value) in &settings.incus {
+        set(key, value);
+    }
+    config
+}
+
+/// `raw.idmap` for a user: the same ids on either side.
+pub fn id_map(user: &HostUser) -> String {
+    let (uid, gid) = (user.uid, user.gid);
+    if uid == gid {
+        format!("both {uid} {uid}")
+    } else {
+        format!("uid {uid} {uid}\ngid {gid} {gid}")
+    }
+}
+
+/// Devices by name. Their names hold the user's id, for several users can share a box.
+fn devices(wanted: &Wanted<'_>) -> Devices {
+    let settings = wanted.settings;
+    let mut devices = Devices::new();
+    let shift = wanted.mapping == Mapping::Shift;
+    let disk = |source: &str, path: &str, read_only: bool| {
+        let mut device = BTreeMap::new();
+        let mut set = |key: &str, value: &str| {
+            device.insert(key.to_owned(), value.to_owned());
+        };
+        set("type", "disk");
+        set("source", source);
+        set("path", path);
+        if read_only {
+            set("readonly", "true");
+        }
+        if shift {
+            set("shift", "true");
+        }
+        device
+    };
+    if let Some(user) = wanted.user {
+        let source = match &settings.home {
+            Home::Shared => Some(user.home.as_str()),
+            Home::Directory(path) => Some(path.as_str()),
+            Home::None => None,
+        };
+        if let Some(source) = source {
+            devices.insert(format!("home-{}", user.uid), disk(source, &user.home, false));
+        }
+    }
+    for (at, volume) in settings.volumes.iter().enumerate() {
+        let device = disk(&volume.host, &volume.inside, volume.read_only);
+        devices.insert(format!("volume-{at}"), device);
+    }
+    if let (Some(size), Some(root)) = (&settings.disk, &wanted.root_disk) {
+        let mut root = root.clone();
+        root.insert("size".to_owned(), size.clone());
+        devices.insert("root".to_owned(), root);
+    }
+    devices
+}
+
+/// What a daemon allows in a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// Everything.
+    All,
+    /// What `incus-user` lets a confined user have: no devices of the host's, no interception.
+    Restricted,
+}
+
+/// The profile [`NESTED`].
+pub fn nested_profile(allowed: Allowed, has_module: bool) -> Profile {
+    let mut config = BTreeMap::new();
+    config.insert("security.nesting".to_owned(), "true".to_owned());
+    let mut devices = Devices::new();
+    if allowed == Allowed::All {
+        if has_module {
+            for key in INTERCEPTIONS {
+                config.insert(key.to_owned(), "true".to_owned());
+            }
+        }
+        for path in ["/dev/fuse", "/dev/net/tun"] {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let device = [
+                ("type", "unix-char"),
+                ("source", path),
+                ("path", path),
+                ("mode", "0666"),
+                // A host without the device has boxes all the same.
+                ("required", "false"),
+            ];
+            let device = device.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            devices.insert(name.to_owned(), device.into());
+        }
+    }
+    let description = "Boxes of incusbox that run containers inside".to_owned();
+    Profile { name: NESTED.to_owned(), description, config, devices }
+}
+
+/// What the agent is told to make of the box.
+pub fn setup(
+    wanted: &Wanted<'_>,
+    locale: Vec<(String, String)>,
+    zone: Option<String>,
+) -> SetupRequest {
+    let settings = wanted.settings;
+    SetupRequest {
+        box_name: wanted.name.to_owned(),
+        hostname: settings.hostname.clone().unwrap_or_else(|| wanted.name.to_owned()),
+        user: wanted.user.map(|user| UserAccount {
+            name: user.name.clone(),
+            uid: user.uid,
+            group: user.group.clone(),
+            gid: user.gid,
+            comment: user.comment.clone(),
+            home: user.home.clone(),
+            home_is_mounted: settings.home != Home::None,
+            shell: settings.shell.clone().unwrap_or_else(|| user.shell.clone()),
+            groups: user.groups.clone(),
+            sudo: settings.sudo,
+        }),
+        locale,
+        time_zone: zone,
+        nesting: settings.nesting,
+        packages: settings.packages.clone(),
+        pre_init_hooks: settings.pre_init_hooks.clone(),
+        init_hooks: settings.init_hooks.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boxes::options::{Values, named};
+
+    fn dev(uid: u32, gid: u32) -> HostUser {
+        HostUser {
+            name: "dev".to_owned(),
+            uid,
+            group: "dev".to_owned(),
+            gid,
+            comment: String::new(),
+            home: "/home/dev".to_owned(),
+            shell: "/bin/zsh".to_owned(),
+            groups: vec!["dev".to_owned(), "video".to_owned()],
+        }
+    }
+
+    fn request(pairs: &[(&str, &str)], mapping: Mapping) -> Value {
+        let mut values = Values::default();
+        for (name, value) in pairs {
+            values.set(named(name).expect("an option"), vec![(*value).to_owned()]);
+        }
+        let settings = Settings::new(&values).expect("settings");
+        let user = dev(1000, 1000);
+        instance(&Wanted {
+            name: "b",
+            settings: &settings,
+            user: Some(&user),
+            mapping,
+            source: json!({ "type": "image", "alias": "x" }),
+            profiles: vec!["default".to_owned()],
+            root_disk: Some([("path".to_owned(), "/".to_owned())].into()),
+            image: "x",
+            allowed: Allowed::All,
+            token: "t",
+        })
+    }
+
+    #[test]
+    fn a_box_has_the_users_home_at_the_same_path_and_its_ids() {
+        let made = request(&[], Mapping::Ids);
+        assert_eq!(made["config"]["raw.idmap"], "both 1000 1000");
+        assert_eq!(made["devices"]["home-1000"]["source"], "/home/dev");
+        assert_eq!(made["devices"]["home-1000"]["path"], "/home/dev");
+        assert_eq!(made["devices"]["home-1000"]["shift"], Value::Null);
+        assert_eq!(made["profiles"], json!(["default", NESTED]));
+        assert_eq!(made["config"]["security.privileged"], Value::Null);
+    }
+
+    #[test]
+    fn shifted_files_need_no_ids_and_a_home_of_the_boxs_own_no_device() {
+        let made = request(&[("volume", "/srv:/data:ro")], Mapping::Shift);
+        assert_eq!(made["config"]["raw.idmap"], Value::Null);
+        assert_eq!(made["devices"]["home-1000"]["shift"], "true");
+        let volume = &made["devices"]["volume-0"];
+        assert_eq!((&volume["path"], &volume["readonly"]), (&json!("/data"), &json!("true")));
+        let made = request(&[("home", "none")], Mapping::None);
+        assert_eq!(made["devices"], json!({}));
+        let made = request(&[("home", "/srv/h")], Mapping::Ids);
+        assert_eq!(made["devices"]["home-1000"]["source"], "/srv/h");
+    }
+
+    #[test]
+    fn limits_and_incuss_own_configuration_come_through_and_the_latter_wins() {
+        let made = request(
+            &[("cpus", "2"), ("disk", "5GiB"), ("set", "limits.cpu=3"), ("nesting", "off")],
+            Mapping::Ids,
+        );
+        assert_eq!(made["config"]["limits.cpu"], "3");
+        assert_eq!(made["devices"]["root"], json!({ "path": "/", "size": "5GiB" }));
+        assert_eq!(made["profiles"], json!(["default"]));
+    }
+
+    #[test]
+    fn other_ids_of_user_and_group_are_mapped_each_by_itself() {
+        assert_eq!(id_map(&dev(1000, 100)), "uid 1000 1000\ngid 100 100");
+    }
+
+    #[test]
+    fn the_profile_intercepts_only_where_that_works_and_is_allowed() {
+        let intercepted =
+            |allowed, module| nested_profile(allowed, module).config.contains_key(INTERCEPTIONS[0]);
+        assert!(intercepted(Allowed::All, true));
+        assert!(!intercepted(Allowed::All, false));
+        assert!(!intercepted(Allowed::Restricted, true));
+        let told = request(&[("intercept", "off")], Mapping::Ids);
+        assert_eq!(told["config"][INTERCEPTIONS[0]], "false");
+        assert!(nested_profile(Allowed::Restricted, true).devices.is_empty());
+    }
+}

@@ -1,0 +1,158 @@
+//! `incusbox create`.
+
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde_json::{Value, json};
+
+use super::lifecycle::catch;
+use super::progress::Shown;
+use super::{connect, flag, json_flag, print_json};
+use crate::agent::protocol::setup::SetupResult;
+use crate::boxes::create::{Creation, Origin};
+use crate::boxes::error::Error;
+use crate::boxes::host::HostUser;
+use crate::boxes::options::{Kind, OPTIONS, Settings, Values};
+use crate::config::Config;
+use crate::message;
+use crate::names::BoxName;
+
+pub fn define(command: Command) -> Command {
+    let mut command = command
+        .about("Make a box")
+        .long_about("Make a box and start it. Options may also stand in incusbox.toml, for all new boxes or for one of a certain name.")
+        .arg(Arg::new("name").value_name("NAME").required(true).help("The box's name"));
+    for option in OPTIONS {
+        let argument = Arg::new(option.name).long(option.name).value_name(option.value);
+        let help = match option.default {
+            Some(default) => format!("{} [default: {default}]", option.help),
+            None => option.help.to_owned(),
+        };
+        let argument = argument.help(help);
+        command = match option.kind {
+            Kind::Text => command.arg(argument),
+            Kind::List => command.arg(argument.action(ArgAction::Append)),
+            Kind::Switch => command
+                .arg(argument.num_args(0..=1).require_equals(true).default_missing_value("on")),
+        };
+        if let (Kind::Switch, Some(name)) = (option.kind, no_name(option.name)) {
+            let off = Arg::new(name).long(name).action(ArgAction::SetTrue);
+            command = command.arg(
+                off.overrides_with(option.name).help(format!("The same as --{}=off", option.name)),
+            );
+        }
+    }
+    command
+        .arg(
+            Arg::new("clone")
+                .long("clone")
+                .value_name("BOX")
+                .conflicts_with("image")
+                .help("Copy this box instead of an image"),
+        )
+        .arg(flag("dry-run", "Only write the request to Incus that would be made"))
+        .arg(flag("verbose", "Say every step, and what programs in the box write").short('v'))
+        .arg(json_flag())
+}
+
+/// `no-NAME` for a switch.
+fn no_name(name: &str) -> Option<&'static str> {
+    ["no-sudo", "no-nesting"].into_iter().find(|no| &no[3..] == name)
+}
+
+pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
+    let name = BoxName::new(matches.get_one::<String>("name").cloned().unwrap_or_default())?;
+    let config = Config::load()?;
+    let mut values = given(matches);
+    values.underlay(&config.values_for(name.as_str()));
+    make(matches, &name, &values).map(|()| ExitCode::SUCCESS)
+}
+
+/// The image of the default box.
+pub fn default_image(config: &Config, name: &BoxName) -> String {
+    let values = config.values_for(name.as_str());
+    values.one("image").map_or_else(host_image, str::to_owned)
+}
+
+/// Makes the default box.
+pub fn make_default(matches: &ArgMatches, config: &Config, name: &BoxName) -> Result<(), Error> {
+    make(matches, name, &config.values_for(name.as_str()))
+}
+
+/// The image that matches the host.
+fn host_image() -> String {
+    "debian".to_owned()
+}
+
+fn given(matches: &ArgMatches) -> Values {
+    let mut values = Values::default();
+    for option in OPTIONS {
+        let off = no_name(option.name).is_some_and(|no| matches.get_flag(no));
+        if off {
+            values.set(option, vec!["off".to_owned()]);
+        } else if let Some(all) = matches.get_many::<String>(option.name) {
+            values.set(option, all.cloned().collect());
+        }
+    }
+    values
+}
+
+fn has(matches: &ArgMatches, name: &str) -> bool {
+    matches.try_get_one::<bool>(name).ok().flatten().copied().unwrap_or(false)
+}
+
+fn make(matches: &ArgMatches, name: &BoxName, values: &Values) -> Result<(), Error> {
+    let settings = Settings::new(values)?;
+    let user = HostUser::calling()
+        .map_err(|source| Error::Host { doing: "finding out who you are", source })?;
+    let mut client = connect(matches)?;
+    let mut signals = catch()?;
+    let mut shown = Shown::new(has(matches, "verbose"));
+    let origin = origin(matches, &settings)?;
+    let mut creation = Creation {
+        client: &mut client,
+        signals: &mut signals,
+        progress: &mut shown,
+        name,
+        settings: &settings,
+        user: user.as_ref(),
+        origin,
+    };
+    if has(matches, "dry-run") {
+        return print_json(&creation.request()?);
+    }
+    let result = creation.run()?;
+    shown.clear();
+    match has(matches, "json") {
+        true => print_json(&told(name, &result)),
+        false => {
+            message::say(
+                super::PROGRAM,
+                format!("the box `{name}` is ready: incusbox enter {name}"),
+            );
+            Ok(())
+        }
+    }
+}
+
+fn told(name: &BoxName, result: &SetupResult) -> Value {
+    json!({
+        "name": name.as_str(),
+        "state": "ready",
+        "distribution": result.distribution,
+        "shell": result.shell,
+        "init": result.init,
+    })
+}
+
+/// What the box is made from.
+fn origin(matches: &ArgMatches, settings: &Settings) -> Result<Origin, Error> {
+    if let Some(other) = matches.try_get_one::<String>("clone").ok().flatten() {
+        let other = BoxName::new(other)?;
+        let source = json!({ "type": "copy", "source": other.as_str() });
+        return Ok(Origin { source, name: format!("a copy of {other}"), config: Vec::new() });
+    }
+    let image = settings.image.clone().unwrap_or_else(host_image);
+    let source = json!({ "type": "image", "alias": image });
+    Ok(Origin { source, name: image, config: Vec::new() })
+}

@@ -1,0 +1,87 @@
+//! `incusbox info`.
+
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Command};
+use serde_json::{Value, json};
+
+use super::list::described;
+use super::{box_argument, box_name, connect, json_flag, print, print_json, the_instance};
+use crate::boxes::error::Error;
+use crate::boxes::options::{OPTIONS, When};
+use crate::incus::manage::FullInstance;
+use crate::message::printable;
+
+pub fn define(command: Command) -> Command {
+    command.about("Show what a box is like").arg(box_argument()).arg(json_flag())
+}
+
+pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
+    let name = box_name(matches)?;
+    let mut client = connect(matches)?;
+    let there = the_instance(&mut client, &name)?;
+    let mut all = described(&there);
+    all["options"] = options(&there);
+    all["devices"] = json!(there.expanded_devices);
+    match matches.get_flag("json") {
+        true => print_json(&all)?,
+        false => print(&text(&all, &there))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The options as they are in effect, with the table's words about each.
+fn options(there: &FullInstance) -> Value {
+    let config = |key: &str| there.expanded_config.get(key).cloned();
+    let root_size = || there.expanded_devices.get("root")?.get("size").cloned();
+    let on =
+        |key: &str| config(key).map(|value| if value == "true" { "on" } else { "off" }.to_owned());
+    let all = OPTIONS.iter().filter_map(|option| {
+        let value = match option.name {
+            "cpus" => config("limits.cpu"),
+            "memory" => config("limits.memory"),
+            "processes" => config("limits.processes"),
+            "disk" => root_size(),
+            "nesting" => on("security.nesting").or(Some("off".to_owned())),
+            "intercept" => on("security.syscalls.intercept.mknod").or(Some("off".to_owned())),
+            "image" | "home" | "shell" => there.fact(option.name).map(str::to_owned),
+            _ => return None,
+        };
+        let changeable = option.when == When::Always;
+        Some((
+            option.name,
+            json!({ "value": value, "changeable": changeable, "help": option.help }),
+        ))
+    });
+    all.map(|(name, value)| (name.to_owned(), value)).collect::<serde_json::Map<_, _>>().into()
+}
+
+fn text(all: &Value, there: &FullInstance) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, value: &str| {
+        if !value.is_empty() {
+            out.push_str(&format!("{:14}{}\n", format!("{name}:"), printable(value)));
+        }
+    };
+    let word = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    for key in ["name", "state", "type", "image", "distribution", "user", "shell"] {
+        line(key, &word(&all[key]));
+    }
+    line("addresses", &there.addresses().join(", "));
+    line("profiles", &there.profiles.join(", "));
+    if let Some(options) = all["options"].as_object() {
+        for (name, option) in
+            options.iter().filter(|(name, _)| !["image", "shell"].contains(&name.as_str()))
+        {
+            line(name, &word(&option["value"]));
+        }
+    }
+    if !there.is_box() {
+        line("note", "an instance of Incus, not a box of incusbox");
+    }
+    out
+}

@@ -1,0 +1,158 @@
+//! `incusbox start`, `stop`, `restart` and `rename`.
+
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::progress::Shown;
+use super::{box_name, connect, flag, missing, the_instance};
+use crate::boxes::create::Progress;
+use crate::boxes::error::Error;
+use crate::incus::Client;
+use crate::incus::manage::{Action, Force};
+use crate::message;
+use crate::names::BoxName;
+use crate::sys::signals::Signals;
+
+/// How long a box may take to shut down, in seconds. systemd gives a service 90.
+const SHUTDOWN_SECONDS: u32 = 100;
+
+fn boxes_argument() -> Arg {
+    Arg::new("boxes")
+        .value_name("BOX")
+        .required(true)
+        .action(ArgAction::Append)
+        .num_args(1..)
+        .help("The boxes")
+}
+
+fn force_flag() -> Arg {
+    flag("force", "Do not wait for it to shut down").short('f')
+}
+
+pub fn define_start(command: Command) -> Command {
+    command.about("Start boxes").arg(boxes_argument())
+}
+
+pub fn define_stop(command: Command) -> Command {
+    command.about("Stop boxes").arg(boxes_argument()).arg(force_flag())
+}
+
+pub fn define_restart(command: Command) -> Command {
+    command.about("Restart boxes").arg(boxes_argument()).arg(force_flag())
+}
+
+pub fn define_rename(command: Command) -> Command {
+    command
+        .about("Rename a box")
+        .long_about("Rename a box. It is stopped for that if it runs, and started again.")
+        .arg(super::box_argument())
+        .arg(Arg::new("new").value_name("NEW").required(true).help("Its new name"))
+}
+
+pub fn start(matches: &ArgMatches) -> Result<ExitCode, Error> {
+    change_all(matches, Action::Start)
+}
+
+pub fn stop(matches: &ArgMatches) -> Result<ExitCode, Error> {
+    change_all(matches, Action::Stop)
+}
+
+pub fn restart(matches: &ArgMatches) -> Result<ExitCode, Error> {
+    change_all(matches, Action::Restart)
+}
+
+/// Goes on after a failure: the other boxes can do nothing for it.
+fn change_all(matches: &ArgMatches, action: Action) -> Result<ExitCode, Error> {
+    let names = matches.get_many::<String>("boxes").unwrap_or_default();
+    let names = names.map(BoxName::new).collect::<Result<Vec<_>, _>>()?;
+    let has_force = matches.try_get_one::<bool>("force").ok().flatten().copied().unwrap_or(false);
+    let force = if has_force { Force::Yes } else { Force::No(SHUTDOWN_SECONDS) };
+    let mut client = connect(matches)?;
+    let mut signals = catch()?;
+    let mut failed = false;
+    for name in names {
+        match change(&mut client, &mut signals, &name, action, force) {
+            Ok(()) => {}
+            Err(error @ Error::Signal(_)) => return Err(error),
+            Err(error) => {
+                message::say(super::PROGRAM, error);
+                failed = true;
+            }
+        }
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Signals that end waiting.
+pub fn catch() -> Result<Signals, Error> {
+    Signals::catch(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP])
+        .map_err(|source| Error::Host { doing: "catching signals", source })
+}
+
+/// Changes the state of one box; one that is in that state already is left alone.
+pub fn change(
+    client: &mut Client,
+    signals: &mut Signals,
+    name: &BoxName,
+    action: Action,
+    force: Force,
+) -> Result<(), Error> {
+    let (doing, already, verb) = match action {
+        Action::Start => ("starting the box", "is already running", "starting"),
+        Action::Stop => ("stopping the box", "is already stopped", "stopping"),
+        Action::Restart => ("restarting the box", "", "restarting"),
+    };
+    let mut shown = Shown::new(false);
+    shown.step(&format!("{verb} {name}"));
+    let begun = client.change_state(name.as_str(), action, force);
+    let operation = match begun {
+        Ok(operation) => operation,
+        Err(error) => return Err(missing(client, name, error)),
+    };
+    let ended = client.watch(doing, &operation, signals, None).map_err(Error::from);
+    shown.clear();
+    match ended {
+        Err(Error::Incus(error)) => {
+            let text = error.text().unwrap_or_default().to_lowercase();
+            if !already.is_empty()
+                && (text.contains("already running") || text.contains("already stopped"))
+            {
+                return Ok(());
+            }
+            if action == Action::Restart && text.contains("not running") {
+                return change(client, signals, name, Action::Start, force);
+            }
+            if action != Action::Stop {
+                let log = client.start_log(name.as_str());
+                return Err(Error::Start { name: name.to_string(), source: error, log });
+            }
+            Err(error.into())
+        }
+        other => other,
+    }
+}
+
+pub fn rename(matches: &ArgMatches) -> Result<ExitCode, Error> {
+    let name = box_name(matches)?;
+    let new = BoxName::new(matches.get_one::<String>("new").cloned().unwrap_or_default())?;
+    let mut client = connect(matches)?;
+    let mut signals = catch()?;
+    let there = the_instance(&mut client, &name)?;
+    if client.instance_names()?.iter().any(|known| known == new.as_str()) {
+        let is_box = client.full_instance(new.as_str())?.is_box();
+        return Err(Error::Exists { name: new.to_string(), is_box });
+    }
+    let was_running = there.status == "Running";
+    if was_running {
+        change(&mut client, &mut signals, &name, Action::Stop, Force::No(SHUTDOWN_SECONDS))?;
+    }
+    let operation = client.rename_instance(name.as_str(), new.as_str())?;
+    let renamed = client.watch("renaming the box", &operation, &mut signals, None);
+    if was_running {
+        let now = if renamed.is_ok() { &new } else { &name };
+        change(&mut client, &mut signals, now, Action::Start, Force::Yes)?;
+    }
+    renamed?;
+    Ok(ExitCode::SUCCESS)
+}

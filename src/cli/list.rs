@@ -1,0 +1,126 @@
+//! `incusbox list`.
+
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Command};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::table::table;
+use super::{connect, flag, json_flag, print, print_json};
+use crate::boxes::create::is_half_made;
+use crate::boxes::error::Error;
+use crate::incus::manage::FullInstance;
+use crate::message::printable;
+
+pub fn define(command: Command) -> Command {
+    command
+        .about("List boxes")
+        .visible_alias("ls")
+        .arg(flag("all", "List every instance of the project, boxes or not").short('a'))
+        .arg(flag("quiet", "Write names only").short('q'))
+        .arg(json_flag().conflicts_with("quiet"))
+}
+
+pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
+    let mut client = connect(matches)?;
+    let all = matches.get_flag("all");
+    if matches.get_flag("quiet") && all {
+        let names = client.instance_names()?;
+        return print(&lines(names.iter().map(String::as_str))).map(|()| ExitCode::SUCCESS);
+    }
+    let mut found = client.full_instances()?;
+    found.retain(|instance| all || instance.is_box());
+    found.sort_by(|one, other| one.name.cmp(&other.name));
+    if matches.get_flag("json") {
+        print_json(&found.iter().map(described).collect())?;
+    } else if matches.get_flag("quiet") {
+        print(&lines(found.iter().map(|instance| instance.name.as_str())))?;
+    } else {
+        let rows: Vec<_> = found.iter().map(row).collect();
+        print(&table(&["NAME", "STATE", "IMAGE", "ADDRESS", "UP"], &rows))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn lines<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.map(|name| format!("{name}\n")).collect()
+}
+
+fn row(instance: &FullInstance) -> Vec<String> {
+    let uptime = uptime_seconds(instance).map_or(String::new(), duration);
+    let address = instance.addresses().first().copied().unwrap_or_default().to_owned();
+    [instance.name.clone(), state(instance), image(instance), address, uptime]
+        .map(|cell| printable(&cell))
+        .to_vec()
+}
+
+/// The state as a word.
+pub fn state(instance: &FullInstance) -> String {
+    match is_half_made(instance) {
+        true => "creating".to_owned(),
+        false => instance.status.to_lowercase(),
+    }
+}
+
+/// What the box was made from, as the user named it, else as the image describes itself.
+pub fn image(instance: &FullInstance) -> String {
+    let config = |key: &str| instance.config.get(key).cloned();
+    let described = || match (config("image.os"), config("image.release")) {
+        (Some(os), Some(release)) => Some(format!("{os} {release}")),
+        (os, _) => os.or_else(|| config("image.description")),
+    };
+    instance.fact("image").map(str::to_owned).or_else(described).unwrap_or_default()
+}
+
+/// For how long the instance has been running, in seconds.
+fn uptime_seconds(instance: &FullInstance) -> Option<i64> {
+    let state = instance.state.as_ref().filter(|_| instance.status == "Running")?;
+    let started: Timestamp = state.started_at.parse().ok()?;
+    let seconds = Timestamp::now().as_second() - started.as_second();
+    // A state that was never set is told as the year 1.
+    (started.as_second() > 0 && seconds >= 0).then_some(seconds)
+}
+
+/// `45s`, `12m`, `3h 5m`, `2d 4h`.
+fn duration(seconds: i64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m"),
+        (0, _, _) => format!("{hours}h {}m", minutes % 60),
+        _ => format!("{days}d {}h", hours % 24),
+    }
+}
+
+/// A box as JSON, for `list --json` and `info --json`.
+pub fn described(instance: &FullInstance) -> Value {
+    let text = |name: &str| instance.fact(name);
+    json!({
+        "name": instance.name,
+        "state": state(instance),
+        "box": instance.is_box(),
+        "type": instance.kind,
+        "image": image(instance),
+        "distribution": text("distribution"),
+        "user": text("user"),
+        "home": text("home"),
+        "shell": text("shell"),
+        "addresses": instance.addresses(),
+        "uptime_seconds": uptime_seconds(instance),
+        "created_at": instance.created_at,
+        "architecture": instance.architecture,
+        "profiles": instance.profiles,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_told_in_their_two_largest_units() {
+        let told = [0, 59, 60, 3599, 3600, 86399, 86400, 187_200].map(duration);
+        assert_eq!(told, ["0s", "59s", "1m", "59m", "1h 0m", "23h 59m", "1d 0h", "2d 4h"]);
+    }
+}

@@ -1,0 +1,190 @@
+//! Running a helper in an instance: stdin from memory, stdout line by line, stderr as a whole.
+//!
+//! For set-up, not for users' commands: those are `run`'s.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use super::client::{Client, Stream};
+use super::error::Error;
+use super::manage::Interrupted;
+use super::types::Exec;
+use super::websocket::{self, Decoder, Event};
+use crate::buffer::Buffer;
+use crate::sys::fds::{self, Got, Put};
+use crate::sys::poll::{Interest, PollSet};
+use crate::sys::signals::Signals;
+
+/// Read at once.
+const CHUNK: usize = 32 << 10;
+/// More than this in one line is no answer of a helper's, in bytes.
+const MOST_LINE: usize = 1 << 20;
+/// What is kept of stderr, in bytes.
+const MOST_STDERR: usize = 16 << 10;
+/// How long the daemon may take to tell the exit status after the streams ended.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How a helper ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit status; 128 + N for a death by signal N.
+    pub status: Option<i32>,
+    /// What it said on stderr, at most 16 KiB.
+    pub stderr: Vec<u8>,
+}
+
+/// A stream from the helper.
+struct Down {
+    socket: std::os::unix::net::UnixStream,
+    decoder: Decoder,
+    is_over: bool,
+}
+
+impl Down {
+    fn new(stream: Stream) -> Down {
+        Down { decoder: Decoder::new(&stream.rest), socket: stream.socket, is_over: false }
+    }
+
+    /// Reads what is there and hands the payload to `take`.
+    fn receive(&mut self, mut take: impl FnMut(&[u8])) -> std::io::Result<()> {
+        match fds::read_own(&self.socket, self.decoder.tail(), CHUNK)? {
+            Got::End => self.is_over = true,
+            Got::Bytes(_) | Got::Nothing => {}
+        }
+        loop {
+            match self.decoder.event()? {
+                Some(Event::Data(data)) => {
+                    take(data);
+                    let count = data.len();
+                    self.decoder.consume(count);
+                }
+                Some(Event::Ping(payload)) => {
+                    let mut pong = Vec::new();
+                    websocket::pong(&mut pong, &payload);
+                    let _nobody_waits_for_it = fds::write_own(&self.socket, &pong);
+                }
+                Some(Event::End) => {
+                    self.is_over = true;
+                    return Ok(());
+                }
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+impl Client {
+    /// Runs `command` as root in the instance `name` with `stdin`, hands each line of its stdout to
+    /// `line`, and waits for its end. A signal ends the waiting; the daemon then kills the command.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn run_helper(
+        &mut self,
+        name: &str,
+        command: &[&str],
+        stdin: &[u8],
+        signals: &mut Signals,
+        line: &mut dyn FnMut(&[u8]),
+    ) -> Result<Ended, Interrupted> {
+        let doing = "talking to the agent in the box";
+        let broken = |source| Interrupted::Error(Error::Io { doing, source });
+        let started = self.exec(name, &request(command))?;
+        let [up, out, err] = self.open_streams(&started, ["0", "1", "2"])?;
+        let mut echo =
+            Down::new(Stream { socket: up.socket.try_clone().map_err(broken)?, rest: up.rest });
+        let (up, mut out, mut err) = (up.socket, Down::new(out), Down::new(err));
+        let mut outbox = Buffer::default();
+        websocket::binary_header(outbox.tail(), stdin.len());
+        outbox.push(stdin);
+        websocket::end_of_stream(outbox.tail());
+        let (mut lines, mut stderr) = (Vec::new(), Vec::new());
+        while !(out.is_over && err.is_over) {
+            while !outbox.is_empty() {
+                match fds::write_own(&up, outbox.as_slice()).map_err(broken)? {
+                    Put::Bytes(count) => outbox.consume(count),
+                    Put::Full => break,
+                    Put::Gone => outbox.clear(),
+                }
+            }
+            let mut set = PollSet::new();
+            set.add(0, signals.as_fd(), Interest::Read);
+            if !outbox.is_empty() {
+                set.add(1, up.as_fd(), Interest::Write);
+            }
+            for (key, down) in [(2, &echo), (3, &out), (4, &err)] {
+                if !down.is_over {
+                    set.add(key, down.socket.as_fd(), Interest::Read);
+                }
+            }
+            set.wait(None).map_err(broken)?;
+            let [signalled, echoed, said, erred] = [0, 2, 3, 4].map(|key| set.ready(key).any());
+            drop(set);
+            if signalled {
+                if let Some(signal) = signals.take().map_err(broken)? {
+                    return Err(Interrupted::Signal(signal));
+                }
+            }
+            if echoed {
+                echo.receive(|_| ()).map_err(broken)?;
+            }
+            if said {
+                out.receive(|data| lines.extend_from_slice(data)).map_err(broken)?;
+                take_lines(&mut lines, line);
+                if lines.len() > MOST_LINE {
+                    let what = "a line of the agent's has no end".to_owned();
+                    return Err(Error::Malformed { doing, what }.into());
+                }
+            }
+            if erred {
+                err.receive(|data| {
+                    let room = MOST_STDERR - stderr.len();
+                    stderr.extend_from_slice(&data[..data.len().min(room)]);
+                })
+                .map_err(broken)?;
+            }
+        }
+        if !lines.is_empty() {
+            line(&lines);
+        }
+        let operation = self.wait(doing, &started.operation, PATIENCE)?;
+        Ok(Ended { status: operation.exit_status(), stderr })
+    }
+}
+
+fn take_lines(buffer: &mut Vec<u8>, line: &mut dyn FnMut(&[u8])) {
+    let mut from = 0;
+    while let Some(length) = buffer[from..].iter().position(|byte| *byte == b'\n') {
+        line(&buffer[from..from + length]);
+        from += length + 1;
+    }
+    buffer.drain(..from);
+}
+
+fn request(command: &[&str]) -> Exec {
+    Exec {
+        command: command.iter().map(|word| (*word).to_owned()).collect(),
+        environment: std::collections::BTreeMap::new(),
+        wait_for_websocket: true,
+        interactive: false,
+        width: 0,
+        height: 0,
+        user: 0,
+        group: 0,
+        cwd: "/".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_lines_are_handed_on_and_the_rest_waits() {
+        let mut seen = Vec::new();
+        let mut buffer = b"one\n\ntwo\nthr".to_vec();
+        take_lines(&mut buffer, &mut |line| seen.push(line.to_vec()));
+        assert_eq!(seen, [&b"one"[..], b"", b"two"]);
+        assert_eq!(buffer, b"thr");
+    }
+}

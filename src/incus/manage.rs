@@ -1,0 +1,477 @@
+//! Making, changing and listing instances: what `incusbox` asks that `incusbox-run` never does.
+//!
+//! Source of the shapes: lxc/incus 6.0.4, `shared/api/`, `doc/rest-api.yaml`.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::client::{Client, percent_encode};
+use super::error::Error;
+use super::types::Operation;
+use crate::sys::poll::{Interest, PollSet};
+use crate::sys::signals::Signals;
+
+/// How often an operation's progress is asked for.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Devices or configuration, by name.
+pub type Devices = BTreeMap<String, BTreeMap<String, String>>;
+
+/// What the daemon says of itself.
+#[derive(Debug, Deserialize)]
+pub struct Server {
+    /// Names of extensions to the API.
+    #[serde(default)]
+    pub api_extensions: Vec<String>,
+    /// `trusted` or `untrusted`.
+    #[serde(default)]
+    pub auth: String,
+    /// Its surroundings; empty for who is not trusted.
+    #[serde(default)]
+    pub environment: Environment,
+}
+
+/// A daemon's surroundings.
+#[derive(Debug, Default, Deserialize)]
+pub struct Environment {
+    /// Version of Incus.
+    #[serde(default)]
+    pub server_version: String,
+    /// Architectures that it runs, its own first.
+    #[serde(default)]
+    pub architectures: Vec<String>,
+    /// What the kernel can do.
+    #[serde(default)]
+    pub kernel_features: BTreeMap<String, String>,
+}
+
+impl Server {
+    /// Whether the API has an extension.
+    pub fn has(&self, extension: &str) -> bool {
+        self.api_extensions.iter().any(|known| known == extension)
+    }
+}
+
+/// An instance with everything that Incus tells of it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct FullInstance {
+    /// Its name.
+    pub name: String,
+    /// `Running`, `Stopped`, `Frozen` …
+    pub status: String,
+    /// `container` or `virtual-machine`.
+    #[serde(rename = "type", default)]
+    pub kind: String,
+    /// The machine's architecture.
+    #[serde(default)]
+    pub architecture: String,
+    /// When it was made (RFC 3339).
+    #[serde(default)]
+    pub created_at: String,
+    /// Its profiles.
+    #[serde(default)]
+    pub profiles: Vec<String>,
+    /// Its own configuration.
+    #[serde(default)]
+    pub config: BTreeMap<String, String>,
+    /// Its own devices.
+    #[serde(default)]
+    pub devices: Devices,
+    /// Configuration with that of its profiles.
+    #[serde(default)]
+    pub expanded_config: BTreeMap<String, String>,
+    /// Devices with those of its profiles.
+    #[serde(default)]
+    pub expanded_devices: Devices,
+    /// What changes while it runs.
+    #[serde(default)]
+    pub state: Option<State>,
+}
+
+/// What changes while an instance runs.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct State {
+    /// Process id of its init, on the host.
+    #[serde(default)]
+    pub pid: i64,
+    /// How many processes run in it; -1 where that cannot be told.
+    #[serde(default)]
+    pub processes: i64,
+    /// When it was started (RFC 3339).
+    #[serde(default)]
+    pub started_at: String,
+    /// Its memory.
+    #[serde(default)]
+    pub memory: Memory,
+    /// Its network interfaces; null when it is stopped.
+    #[serde(default)]
+    pub network: Option<BTreeMap<String, Interface>>,
+}
+
+/// The memory of an instance.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Memory {
+    /// In use, in bytes; 0 where the host does not tell.
+    #[serde(default)]
+    pub usage: u64,
+}
+
+/// A network interface of an instance.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Interface {
+    /// Its addresses.
+    #[serde(default)]
+    pub addresses: Vec<Address>,
+}
+
+/// An address of an interface.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Address {
+    /// `inet` or `inet6`.
+    pub family: String,
+    /// The address, without its prefix length.
+    pub address: String,
+    /// `global`, `link` or `local`.
+    pub scope: String,
+}
+
+impl FullInstance {
+    /// Whether incusbox set this instance up, or somebody marked it as a box.
+    pub fn is_box(&self) -> bool {
+        self.config
+            .iter()
+            .any(|(key, value)| key.starts_with("user.incusbox.") && !value.is_empty())
+    }
+
+    /// A fact of incusbox's, kept as `user.incusbox.NAME`.
+    pub fn fact(&self, name: &str) -> Option<&str> {
+        let value = self.config.get(&format!("user.incusbox.{name}"))?;
+        (!value.is_empty()).then_some(value)
+    }
+
+    /// Its addresses that others can reach, IPv4 first.
+    pub fn addresses(&self) -> Vec<&str> {
+        let network = self.state.as_ref().and_then(|state| state.network.as_ref());
+        let all = network.into_iter().flat_map(|all| all.values()).flat_map(|one| &one.addresses);
+        let mut found: Vec<&Address> = all.filter(|address| address.scope == "global").collect();
+        found.sort_by_key(|address| address.family != "inet");
+        found.into_iter().map(|address| address.address.as_str()).collect()
+    }
+}
+
+/// A profile.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Profile {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    #[serde(default)]
+    pub description: String,
+    /// Configuration.
+    #[serde(default)]
+    pub config: BTreeMap<String, String>,
+    /// Devices.
+    #[serde(default)]
+    pub devices: Devices,
+}
+
+/// What to do to an instance's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start it.
+    Start,
+    /// Stop it, or with force at once.
+    Stop,
+    /// Stop it and start it.
+    Restart,
+}
+
+/// Whether an instance gets the time to shut down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// It does, for this many seconds at most.
+    No(u32),
+    /// It does not.
+    Yes,
+}
+
+/// Why waiting ended before the operation did.
+#[derive(Debug)]
+pub enum Interrupted {
+    /// By a signal of this number.
+    Signal(i32),
+    /// By an error.
+    Error(Error),
+}
+
+impl From<Error> for Interrupted {
+    fn from(error: Error) -> Interrupted {
+        Interrupted::Error(error)
+    }
+}
+
+impl Client {
+    /// What the daemon says of itself.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn server(&mut self) -> Result<Server, Error> {
+        let target = self.target("/1.0", "");
+        self.get("asking about the daemon", &target)
+    }
+
+    /// All instances of the project, with their states: one request.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn full_instances(&mut self) -> Result<Vec<FullInstance>, Error> {
+        let target = self.target("/1.0/instances", "recursion=2");
+        self.get("listing the boxes", &target)
+    }
+
+    /// One instance with its state.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with code 404 when there is none of this name.
+    pub fn full_instance(&mut self, name: &str) -> Result<FullInstance, Error> {
+        let target = self.target(&format!("/1.0/instances/{name}"), "recursion=1");
+        self.get("asking about the box", &target)
+    }
+
+    /// Makes an instance; the path of the operation.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with code 409 when the name is taken, and everything else in [`Error`].
+    pub fn create_instance(&mut self, request: &Value) -> Result<String, Error> {
+        let target = self.target("/1.0/instances", "");
+        self.begin("making the box", "POST", &target, request)
+    }
+
+    /// Begins a change of an instance's state; the path of the operation.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn change_state(
+        &mut self,
+        name: &str,
+        action: Action,
+        force: Force,
+    ) -> Result<String, Error> {
+        let (doing, action) = match action {
+            Action::Start => ("starting the box", "start"),
+            Action::Stop => ("stopping the box", "stop"),
+            Action::Restart => ("restarting the box", "restart"),
+        };
+        let (force, timeout) = match force {
+            Force::No(seconds) => (false, i64::from(seconds)),
+            Force::Yes => (true, -1),
+        };
+        let request = serde_json::json!({ "action": action, "timeout": timeout, "force": force });
+        let target = self.target(&format!("/1.0/instances/{name}/state"), "");
+        self.begin(doing, "PUT", &target, &request)
+    }
+
+    /// Changes configuration and devices of an instance; what is not named stays.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn patch_instance(&mut self, name: &str, change: &Value) -> Result<(), Error> {
+        let target = self.target(&format!("/1.0/instances/{name}"), "");
+        self.tell("changing the box", "PATCH", &target, change)
+    }
+
+    /// Begins to replace all that is changeable of an instance; the path of the operation. Only
+    /// this way a device or a key can be taken away.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn put_instance(&mut self, name: &str, whole: &Value) -> Result<String, Error> {
+        let target = self.target(&format!("/1.0/instances/{name}"), "");
+        self.begin("changing the box", "PUT", &target, whole)
+    }
+
+    /// Begins to rename a stopped instance; the path of the operation.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn rename_instance(&mut self, name: &str, new: &str) -> Result<String, Error> {
+        let target = self.target(&format!("/1.0/instances/{name}"), "");
+        self.begin("renaming the box", "POST", &target, &serde_json::json!({ "name": new }))
+    }
+
+    /// Begins to delete a stopped instance; the path of the operation.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn delete_instance(&mut self, name: &str) -> Result<String, Error> {
+        let target = self.target(&format!("/1.0/instances/{name}"), "");
+        self.begin("deleting the box", "DELETE", &target, &Value::Null)
+    }
+
+    /// A profile of the project.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with code 404 when there is none of this name.
+    pub fn profile(&mut self, name: &str) -> Result<Profile, Error> {
+        let target = self.target(&format!("/1.0/profiles/{}", percent_encode(name)), "");
+        self.get("asking about a profile", &target)
+    }
+
+    /// Makes a profile.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with code 409 when there is one, and everything else in [`Error`].
+    pub fn create_profile(&mut self, profile: &Profile) -> Result<(), Error> {
+        let doing = "making a profile";
+        let target = self.target("/1.0/profiles", "");
+        let request = serde_json::to_value(profile)
+            .map_err(|error| Error::Malformed { doing, what: error.to_string() })?;
+        self.tell(doing, "POST", &target, &request)
+    }
+
+    /// The line of an instance's log that says why its start failed.
+    pub fn start_log(&mut self, name: &str) -> Option<String> {
+        let target = self.target(&format!("/1.0/instances/{name}/logs/lxc.log"), "");
+        let doing = "reading the box's log";
+        self.send(doing, &super::http::request("GET", &target, &[], b"")).ok()?;
+        let answer = self.receive(doing, super::client::PATIENCE).ok()?;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        // The first error is the cause; those behind it only pass it on.
+        let line = text.lines().find(|line| line.contains(" ERROR "))?;
+        Some(line.split(" ERROR ").nth(1)?.trim().to_owned())
+    }
+
+    /// Reads something.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn get<T: serde::de::DeserializeOwned>(
+        &mut self,
+        doing: &'static str,
+        target: &str,
+    ) -> Result<T, Error> {
+        let envelope = self.call::<T>(doing, "GET", target, b"")?;
+        let what = || "its answer has no metadata".to_owned();
+        envelope.metadata.ok_or_else(|| Error::Malformed { doing, what: what() })
+    }
+
+    /// Makes a request that is done when it is answered.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn tell(
+        &mut self,
+        doing: &'static str,
+        method: &str,
+        target: &str,
+        request: &Value,
+    ) -> Result<(), Error> {
+        self.call::<serde::de::IgnoredAny>(doing, method, target, &body(request)).map(|_| ())
+    }
+
+    /// Makes a request that an operation follows; its path.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn begin(
+        &mut self,
+        doing: &'static str,
+        method: &str,
+        target: &str,
+        request: &Value,
+    ) -> Result<String, Error> {
+        let envelope = self.call::<serde::de::IgnoredAny>(doing, method, target, &body(request))?;
+        Ok(envelope.operation)
+    }
+
+    /// Waits for an operation, for as long as it takes, and tells how far it is. A signal ends the
+    /// waiting and cancels the operation where Incus can do that.
+    ///
+    /// # Errors
+    /// The operation's own failure, too.
+    pub fn watch(
+        &mut self,
+        doing: &'static str,
+        operation: &str,
+        signals: &mut Signals,
+        tell: Option<&mut dyn FnMut(&str)>,
+    ) -> Result<(), Interrupted> {
+        self.send_wait(doing, operation)?;
+        let mut second = None;
+        let mut tell = tell;
+        loop {
+            let mut set = PollSet::new();
+            set.add(0, self.as_fd(), Interest::Read);
+            set.add(1, signals.as_fd(), Interest::Read);
+            let tick = tell.is_some().then(|| Instant::now() + TICK);
+            set.wait(tick).map_err(|source| Error::Io { doing, source })?;
+            let (answered, signalled) = (set.ready(0).any(), set.ready(1).any());
+            drop(set);
+            if signalled {
+                let taken = signals.take().map_err(|source| Error::Io { doing, source })?;
+                if let Some(signal) = taken {
+                    self.reconnect()?;
+                    self.cancel(operation);
+                    return Err(Interrupted::Signal(signal));
+                }
+            }
+            if answered {
+                if let Some(answer) = self.try_receive(doing)? {
+                    let ended: Operation = self.ended(doing, operation, &answer)?;
+                    return Ok(ended.success(doing)?);
+                }
+            } else if let (Some(tell), false) = (tell.as_mut(), signalled) {
+                if second.is_none() {
+                    second = Client::connect(self.project().map(str::to_owned)).ok();
+                }
+                // Progress is a courtesy: its failure is nobody's business.
+                let progress = second.as_mut().and_then(|client| client.progress(operation));
+                if let Some(text) = progress {
+                    tell(&text);
+                }
+            }
+        }
+    }
+
+    /// How far an operation is, in Incus's words: `rootfs: 45% (3.20MB/s)`.
+    fn progress(&mut self, operation: &str) -> Option<String> {
+        let target = self.target(operation, "");
+        let whole: Value = self.get("asking for progress", &target).ok()?;
+        let metadata = whole.get("metadata")?.as_object()?;
+        let (_, told) = metadata.iter().find(|(key, _)| key.ends_with("_progress"))?;
+        Some(told.as_str()?.to_owned())
+    }
+
+    /// Asks Incus to give an operation up; many kinds cannot be.
+    fn cancel(&mut self, operation: &str) {
+        let target = self.target(operation, "");
+        let _many_kinds_cannot_be = self.tell("giving up", "DELETE", &target, &Value::Null);
+    }
+}
+
+fn body(request: &Value) -> Vec<u8> {
+    if request.is_null() { Vec::new() } else { request.to_string().into_bytes() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_those_that_others_can_reach_with_ipv4_first() {
+        let told = r#"{"name":"a","status":"Running","state":{"network":{
+            "eth0":{"addresses":[{"family":"inet6","address":"fd42::1","scope":"global"},
+                                 {"family":"inet6","address":"fe80::1","scope":"link"},
+                                 {"family":"inet","address":"10.0.0.2","scope":"global"}]},
+            "lo":{"addresses":[{"family":"inet","address":"127.0.0.1","scope":"local"}]}}}}"#;
+        let instance: FullInstance = serde_json::from_str(told).expect("an instance");
+        assert_eq!(instance.addresses(), ["10.0.0.2", "fd42::1"]);
+        let stopped = r#"{"name":"a","status":"Stopped","state":{"network":null}}"#;
+        let instance: FullInstance = serde_json::from_str(stopped).expect("an instance");
+        assert!(instance.addresses().is_empty());
+    }
+}

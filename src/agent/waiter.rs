@@ -31,6 +31,13 @@ pub fn main() -> u8 {
             Ok(()) => 0,
             Err(_) => exit::FAILURE,
         },
+        Some("probe") => match super::probe::run(&arguments[2..]) {
+            Ok(()) => 0,
+            Err(error) => {
+                complain(&error);
+                exit::FAILURE
+            }
+        },
         Some("--version") => {
             let version = format!("incusbox-agent {}\n", env!("CARGO_PKG_VERSION"));
             u8::from(io::stdout().write_all(version.as_bytes()).is_err())

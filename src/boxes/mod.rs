@@ -4,9 +4,11 @@
 //! any client sees the same box and there is no second data base.
 
 pub mod create;
+pub mod doctor;
 pub mod error;
 pub mod host;
 pub mod lock;
 pub mod options;
+pub mod remedy;
 pub mod request;
 pub mod setup;

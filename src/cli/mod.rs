@@ -5,12 +5,14 @@
 
 mod ask;
 mod create;
+mod doctor;
 mod enter;
 mod info;
 mod lifecycle;
 mod list;
 mod progress;
 mod rm;
+mod setup;
 mod table;
 
 use std::ffi::OsString;
@@ -53,6 +55,8 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { name: "restart", define: lifecycle::define_restart, run: lifecycle::restart },
     Subcommand { name: "rename", define: lifecycle::define_rename, run: lifecycle::rename },
     Subcommand { name: "rm", define: rm::define, run: rm::run },
+    Subcommand { name: "setup", define: setup::define, run: setup::run },
+    Subcommand { name: "doctor", define: doctor::define, run: doctor::run },
 ];
 
 /// The whole command line.

@@ -45,6 +45,12 @@ impl AgentFile {
         Err(Error::AgentFile { tried })
     }
 
+    /// Its path on the host.
+    #[cfg(feature = "cli")]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Its path in a box, in the directory `place`.
     pub fn path_in(&self, place: &str) -> String {
         format!("{place}/{}", self.name)

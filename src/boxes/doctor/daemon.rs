@@ -1,0 +1,158 @@
+//! Checks of the daemon: is it there, may it be used, has it what boxes need.
+
+use std::collections::BTreeMap;
+
+use super::{Patient, Seen};
+use crate::boxes::remedy::{Remedy, Wish, managed_bridges, pools};
+use crate::incus;
+
+/// The oldest version that boxes are tested with.
+const OLDEST: (u32, u32) = (6, 0);
+
+pub fn reachable(patient: &mut Patient) -> Option<Seen> {
+    let error = match &patient.client {
+        Ok(client) => {
+            let socket = client.daemon().socket.display();
+            return Some(match &patient.server {
+                Some(server) if server.auth == "trusted" => {
+                    Seen::ok(format!("Incus answers at {socket}"))
+                }
+                Some(_) => Seen::failed(format!("Incus at {socket} does not trust you")),
+                None => Seen::failed(format!("what listens at {socket} does not answer as Incus")),
+            });
+        }
+        Err(error) => error,
+    };
+    Some(match error {
+        incus::Error::Permission { socket, group, is_member } => {
+            let seen = Seen::failed(format!("you may not use {}", socket.display()));
+            let group = group.as_deref().unwrap_or("incus-admin");
+            match (is_member, &patient.user) {
+                (true, _) => seen.mend(Remedy::Advice(format!(
+                    "newgrp {group} (you are in the group, but this login is older than that)"
+                ))),
+                (false, Some(user)) => seen
+                    .mend(Remedy::as_root(&["usermod", "--append", "--groups", group, &user.name])),
+                (false, None) => seen,
+            }
+        }
+        incus::Error::NotRunning { socket } => {
+            Seen::failed(format!("nobody listens at {}", socket.display())).mend(start())
+        }
+        incus::Error::NoSocket { .. } => {
+            let seen = Seen::failed("there is no socket of Incus");
+            match ["incus.service", "incus.socket"].iter().any(|unit| has_unit(patient, unit)) {
+                true => seen.mend(start()),
+                false => seen.mend(Remedy::Advice(
+                    "install Incus with your distribution's package manager (package `incus`)"
+                        .to_owned(),
+                )),
+            }
+        }
+        other => Seen::failed(other.to_string().replace('\n', "; ")),
+    })
+}
+
+fn start() -> Remedy {
+    Remedy::as_root(&["systemctl", "enable", "--now", "incus.socket", "incus.service"])
+}
+
+fn has_unit(patient: &Patient, unit: &str) -> bool {
+    ["usr/lib/systemd/system", "lib/systemd/system", "etc/systemd/system"]
+        .iter()
+        .any(|at| patient.root.join(at).join(unit).exists())
+}
+
+pub fn version(patient: &mut Patient) -> Option<Seen> {
+    let version = &patient.server.as_ref()?.environment.server_version;
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    Some(match found >= OLDEST {
+        true => Seen::ok(format!("Incus {version}")),
+        false => Seen::warning(format!("Incus {version} is older than {}.{}", OLDEST.0, OLDEST.1)),
+    })
+}
+
+pub fn storage(patient: &mut Patient) -> Option<Seen> {
+    let profile = patient.profile.clone()?;
+    let root = profile.devices.values().find(|device| is_root(device));
+    if let Some(pool) = root.and_then(|device| device.get("pool")) {
+        return Some(Seen::ok(format!("root disks are in the pool `{pool}`")));
+    }
+    let pools = pools(patient.client.as_mut().ok()?).unwrap_or_default();
+    let text = match pools.is_empty() {
+        true => "there is no storage pool".to_owned(),
+        false => "the default profile has no root disk".to_owned(),
+    };
+    Some(Seen::failed(text).mend(Remedy::Daemon(Wish::Storage)))
+}
+
+fn is_root(device: &BTreeMap<String, String>) -> bool {
+    device.get("path").is_some_and(|path| path == "/")
+}
+
+pub fn network(patient: &mut Patient) -> Option<Seen> {
+    let profile = patient.profile.clone()?;
+    let nic = profile
+        .devices
+        .values()
+        .find(|device| device.get("type").is_some_and(|kind| kind == "nic"));
+    if let Some(nic) = nic {
+        let name = nic.get("network").or(nic.get("parent")).cloned().unwrap_or_default();
+        return Some(Seen::ok(format!("boxes are in the network `{name}`")));
+    }
+    let bridges = managed_bridges(patient.client.as_mut().ok()?).unwrap_or_default();
+    let text = match bridges.is_empty() {
+        true => "there is no network for boxes",
+        false => "the default profile has no network interface",
+    };
+    Some(Seen::failed(text).mend(Remedy::Daemon(Wish::Network)))
+}
+
+/// What a restricted project does not allow, and what that means.
+const RESTRICTIONS: &[(&str, &str)] = &[
+    ("restricted.containers.nesting", "containers inside"),
+    ("restricted.devices.unix-char", "/dev/fuse and /dev/net/tun"),
+    ("restricted.containers.interception", "system call interception"),
+    ("restricted.devices.gpu", "the GPU"),
+    ("restricted.devices.proxy", "proxy devices"),
+];
+
+pub fn restrictions(patient: &mut Patient) -> Option<Seen> {
+    #[derive(serde::Deserialize)]
+    struct Project {
+        #[serde(default)]
+        config: BTreeMap<String, String>,
+    }
+    let client = patient.client.as_mut().ok()?;
+    let name = client.project().unwrap_or("default").to_owned();
+    let path = format!("/1.0/projects/{}", incus::client::percent_encode(&name));
+    let project: Project =
+        match client.get("asking about the project", &path) {
+            Ok(project) => project,
+            Err(error) if error.code() == Some(404) => {
+                return Some(Seen::failed(format!("there is no project `{name}`")).mend(
+                    Remedy::Advice("choose another one: --project, INCUS_PROJECT".to_owned()),
+                ));
+            }
+            Err(error) => return Some(Seen::warning(error.to_string().replace('\n', "; "))),
+        };
+    let is = |key: &str, value: &str| project.config.get(key).is_some_and(|is| is == value);
+    if !is("restricted", "true") {
+        return Some(Seen::ok(format!("the project `{name}` is not restricted")));
+    }
+    let refused: Vec<&str> = RESTRICTIONS
+        .iter()
+        .filter(|(key, _)| {
+            !project.config.get(*key).is_some_and(|is| is == "allow" || is == "full")
+        })
+        .map(|(_, what)| *what)
+        .collect();
+    Some(match refused.is_empty() {
+        true => Seen::ok(format!("the project `{name}` is restricted, and allows what boxes use")),
+        false => Seen::warning(format!(
+            "the project `{name}` is restricted: it refuses {}",
+            refused.join(", ")
+        )),
+    })
+}

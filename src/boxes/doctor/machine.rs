@@ -1,0 +1,89 @@
+//! Checks of the host itself.
+
+use super::{Patient, Seen};
+use crate::boxes::host;
+use crate::boxes::remedy::Remedy;
+use crate::run::agent_file::AgentFile;
+
+pub fn ids(patient: &mut Patient) -> Option<Seen> {
+    let user = patient.user.as_ref()?;
+    let missing = host::missing_sub_ids(&patient.root, user);
+    if missing.is_empty() {
+        return Some(Seen::ok(format!("the ids of `{}` can be mapped into boxes", user.name)));
+    }
+    let lines: Vec<String> =
+        missing.iter().map(|(file, line)| format!("{file} lacks `{line}`")).collect();
+    let mut seen = Seen::warning(format!("{}: a shared home is less safe", lines.join(", ")));
+    for (file, line) in &missing {
+        seen = seen.mend(add_sub_id(file, line));
+    }
+    Some(seen)
+}
+
+/// shadow's own tool locks the files and keeps their form.
+fn add_sub_id(file: &str, line: &str) -> Remedy {
+    let id = line.split(':').nth(1).unwrap_or_default();
+    let option = if file == "/etc/subuid" { "--add-subuids" } else { "--add-subgids" };
+    Remedy::as_root(&["usermod", option, &format!("{id}-{id}"), "root"])
+}
+
+pub fn cgroups(patient: &mut Patient) -> Option<Seen> {
+    let path = patient.root.join("sys/fs/cgroup/cgroup.controllers");
+    Some(match std::fs::read_to_string(path) {
+        Ok(text) if text.split_whitespace().any(|name| name == "memory") => {
+            Seen::ok("cgroup2 with controllers: limits work")
+        }
+        Ok(_) => Seen::warning("cgroup2 offers no memory controller: limits do not work"),
+        Err(_) => Seen::warning(
+            "the host does not use cgroup2 alone: limits of containers in boxes do not work",
+        ),
+    })
+}
+
+pub fn security_module(_: &mut Patient) -> Option<Seen> {
+    Some(match host::has_security_module() {
+        true => Seen::ok("the kernel has AppArmor or SELinux"),
+        false => Seen::warning(
+            "the kernel has neither AppArmor nor SELinux: boxes are confined by namespaces alone, and system calls are not intercepted",
+        ),
+    })
+}
+
+pub fn fuse(patient: &mut Patient) -> Option<Seen> {
+    Some(device(patient, "dev/fuse", "fuse", "AppImages and fuse-overlayfs do not work in boxes"))
+}
+
+pub fn tun(patient: &mut Patient) -> Option<Seen> {
+    Some(device(patient, "dev/net/tun", "tun", "containers of users have no network in boxes"))
+}
+
+fn device(patient: &Patient, path: &str, module: &str, without: &str) -> Seen {
+    match patient.root.join(path).exists() {
+        true => Seen::ok(format!("/{path} is there")),
+        false => Seen::warning(format!("/{path} is missing: {without}"))
+            .mend(Remedy::as_root(&["modprobe", module])),
+    }
+}
+
+pub fn agent(_: &mut Patient) -> Option<Seen> {
+    Some(match AgentFile::find() {
+        Ok(agent) => Seen::ok(format!("{} is at hand", agent.path().display())),
+        Err(error) => Seen::failed(error.to_string().replace('\n', "; ")),
+    })
+}
+
+/// Exported commands are put there.
+pub fn path(patient: &mut Patient) -> Option<Seen> {
+    let home = &patient.user.as_ref()?.home;
+    let directory = std::path::Path::new(home).join(".local/bin");
+    let all = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = std::env::split_paths(&all).any(|known| known == directory);
+    let shown = directory.display();
+    Some(match is_there {
+        true => Seen::ok(format!("{shown} is on the PATH")),
+        false => {
+            Seen::warning(format!("{shown} is not on the PATH: exported commands are not found"))
+                .mend(Remedy::Advice(format!("add to ~/.profile: PATH=\"{shown}:$PATH\"")))
+        }
+    })
+}

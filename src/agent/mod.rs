@@ -22,6 +22,8 @@ mod login;
 #[cfg(feature = "agent")]
 mod outflow;
 #[cfg(feature = "agent")]
+mod setup;
+#[cfg(feature = "agent")]
 mod spawn;
 #[cfg(feature = "agent")]
 mod stdin;

@@ -27,6 +27,7 @@ pub fn main() -> u8 {
                 exit::FAILURE
             }
         },
+        Some("setup") => super::setup::main(),
         Some("print-environment") => match login::print_environment() {
             Ok(()) => 0,
             Err(_) => exit::FAILURE,

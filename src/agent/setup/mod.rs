@@ -1,0 +1,122 @@
+//! `incusbox-agent setup`: makes a box its user's own, as root and from within.
+//!
+//! The agent is the only program that every box is known to have, so accounts, homes, sudo and the
+//! rest are made by itself, on files: there may be no useradd (bare images), another one (Alpine's)
+//! or one that does something else than wanted. What only the distribution can do, it is asked to:
+//! installing packages, running hooks.
+//!
+//! Files come first and need nobody; waiting for the box's init comes as late as it can, and only
+//! if a later step needs it. Each step leaves alone what is as wanted, so a set-up that was
+//! interrupted is simply run again.
+
+mod accounts;
+mod database;
+mod distribution;
+mod failure;
+mod home;
+mod ids;
+mod lock;
+mod membership;
+mod report;
+mod shells;
+mod sudo;
+mod surroundings;
+mod table;
+mod tree;
+mod wanted;
+
+#[cfg(test)]
+mod fixture;
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use failure::Failure;
+use report::Report;
+use surroundings::Surroundings;
+use tree::Tree;
+use wanted::Wanted;
+
+use super::protocol::setup::{SetupEvent, SetupRequest, SetupResult};
+use crate::sys::process;
+
+/// A request is a few kilobytes.
+const MOST_BYTES_OF_A_REQUEST: u64 = 1 << 20;
+
+/// Runs `incusbox-agent setup`: a request on stdin, events on stdout; the exit status is 0 after
+/// `Done` and 1 after `Failed`.
+pub fn main() -> u8 {
+    process::no_core_file();
+    process::set_umask(0o022);
+    let mut sink = write_event;
+    let mut report = Report::new(&mut sink);
+    let result = read_request().and_then(|request| {
+        let tree = Tree::open(Path::new("/"))?;
+        set_up(&tree, &Surroundings::ask(), &request, &mut report)
+    });
+    u8::from(!report.end(result))
+}
+
+/// Writes one event to stdout; false when nobody reads it.
+fn write_event(event: &SetupEvent) -> bool {
+    let Ok(mut line) = serde_json::to_vec(event) else { return false };
+    line.push(b'\n');
+    let mut out = io::stdout().lock();
+    out.write_all(&line).and_then(|()| out.flush()).is_ok()
+}
+
+fn read_request() -> Result<SetupRequest, Failure> {
+    let mut bytes = Vec::new();
+    let read = io::stdin().lock().take(MOST_BYTES_OF_A_REQUEST + 1).read_to_end(&mut bytes);
+    read.map_err(|error| Failure::Request(format!("reading it failed: {error}")))?;
+    if bytes.len() as u64 > MOST_BYTES_OF_A_REQUEST {
+        return Err(Failure::Request("it is larger than 1 MiB".to_owned()));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| Failure::Request(error.to_string()))
+}
+
+/// Every step, in its order.
+fn set_up(
+    tree: &Tree,
+    surroundings: &Surroundings,
+    request: &SetupRequest,
+    report: &mut Report<'_>,
+) -> Result<SetupResult, Failure> {
+    let user = wanted::check(request)?;
+    let distribution = distribution::read(tree);
+    let mut result = SetupResult {
+        distribution: distribution.id.clone(),
+        pretty_name: distribution.pretty_name.clone(),
+        ..SetupResult::default()
+    };
+    if let Some(user) = &user {
+        make_account(tree, surroundings, user, report)?;
+        result.shell = shells::choose(tree, &user.shell).path;
+    }
+    Ok(result)
+}
+
+/// Account, groups, home and the right to become root.
+fn make_account(
+    tree: &Tree,
+    surroundings: &Surroundings,
+    user: &Wanted,
+    report: &mut Report<'_>,
+) -> Result<(), Failure> {
+    report.step("accounts")?;
+    let shell = shells::choose(tree, &user.shell);
+    let was_administrator = sudo::was_granted(tree, user);
+    let outcome = database::settle(tree, user, &shell.path, &surroundings.ids, was_administrator)?;
+    for warning in outcome.warnings {
+        report.warning(warning);
+    }
+    for moved in &outcome.moved {
+        home::follow(tree, moved)?;
+    }
+    report.step("home")?;
+    if let Some(warning) = home::settle(tree, user)? {
+        report.warning(warning);
+    }
+    report.step("sudo")?;
+    sudo::apply(tree, user)
+}

@@ -23,6 +23,7 @@ mod login;
 mod outflow;
 #[cfg(feature = "agent")]
 mod probe;
+#[cfg(feature = "agent")]
 mod setup;
 #[cfg(feature = "agent")]
 mod spawn;

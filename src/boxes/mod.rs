@@ -12,3 +12,4 @@ pub mod options;
 pub mod remedy;
 pub mod request;
 pub mod setup;
+pub mod images;

@@ -58,6 +58,13 @@ impl Client {
         Ok(Client { daemon, project, stream, inbox: Vec::new() })
     }
 
+    /// A client on a connection that a test made.
+    #[cfg(test)]
+    pub(crate) fn over(stream: UnixStream) -> Client {
+        let daemon = Daemon { socket: "/nonexistent".into(), restricted: false };
+        Client { daemon, project: None, stream, inbox: Vec::new() }
+    }
+
     /// The daemon that this client talks to.
     pub fn daemon(&self) -> &Daemon {
         &self.daemon

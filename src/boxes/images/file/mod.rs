@@ -1,0 +1,5 @@
+//! Images that come as a file.
+
+pub mod error;
+
+pub use error::Error;

@@ -111,7 +111,7 @@ fn name_of(path: &Path) -> Option<String> {
 fn build_id(elf: &[u8]) -> Option<&[u8]> {
     let number = |at: usize, length: usize| -> Option<usize> {
         let bytes = elf.get(at..at.checked_add(length)?)?;
-        Some(bytes.iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte)))
+        Some(bytes.iter().rev().fold(0, |number, byte| (number << 8) | usize::from(*byte)))
     };
     if elf.get(..6)? != b"\x7fELF\x02\x01" {
         return None;

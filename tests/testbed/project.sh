@@ -80,16 +80,22 @@ make_project() {
     fi
 }
 
-# The image carries the hash of its recipe, so a changed recipe is built again.
+# The boxes' image in the Debian that is asked for.
 make_image() {
-    local suite=${TESTBED_SUITE:-$(host_suite)} alias key dir
-    alias=ibx-debian-$suite
-    key=$("$TB_DIR/image" --key)
-    env_set IBX_IMAGE "$alias"
+    local suite=${TESTBED_SUITE:-$(host_suite)}
+    env_set IBX_IMAGE "ibx-debian-$suite"
+    import_image "ibx-debian-$suite" box
+}
+
+# import_image ALIAS box|host: the image carries the hash of its recipe, so a changed
+# recipe is built again.
+import_image() {
+    local alias=$1 kind=$2 key dir
+    key=$("$TB_DIR/image" --key "$kind")
     [ "$(incus_root image get-property "$alias" incusbox.recipe --project "$TB_PROJECT" 2>/dev/null)" != "$key" ] || return 0
 
     say "building image $alias, unless it is in $TB_CACHE"
-    dir=$("$TB_DIR/image")
+    dir=$("$TB_DIR/image" "$kind")
     say "importing image $alias"
     incus_root image delete "$alias" --project "$TB_PROJECT" >/dev/null 2>&1 || :
     incus_root image import "$dir/metadata.tar" "$dir/rootfs.tar.zst" --alias "$alias" \

@@ -27,7 +27,13 @@ pub fn main() -> u8 {
                 exit::FAILURE
             }
         },
-        Some("setup") => super::setup::main(),
+        Some("setup") => match install(&arguments[0], arguments.get(2)) {
+            Ok(()) => super::setup::main(),
+            Err(error) => {
+                complain(&error);
+                exit::FAILURE
+            }
+        },
         Some("print-environment") => match login::print_environment() {
             Ok(()) => 0,
             Err(_) => exit::FAILURE,
@@ -48,6 +54,15 @@ pub fn main() -> u8 {
             exit::FAILURE
         }
     }
+}
+
+/// Moves this program to its own path; it was copied under another name, so that nobody ever
+/// executes half of it.
+fn install(own_path: &OsString, target: Option<&OsString>) -> io::Result<()> {
+    let Some(target) = target.map(Path::new) else { return Ok(()) };
+    std::fs::rename(own_path, target)?;
+    remove_old_agents(target);
+    Ok(())
 }
 
 /// The client does not understand us (yet): plain words, which it shows when no greeting came.

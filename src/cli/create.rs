@@ -12,8 +12,10 @@ use crate::agent::protocol::setup::SetupResult;
 use crate::boxes::create::{Creation, Origin};
 use crate::boxes::error::Error;
 use crate::boxes::host::HostUser;
+use crate::boxes::images::{self, Remotes};
 use crate::boxes::options::{Kind, OPTIONS, Settings, Values};
 use crate::config::Config;
+use crate::incus::Client;
 use crate::message;
 use crate::names::BoxName;
 
@@ -81,7 +83,9 @@ pub fn make_default(matches: &ArgMatches, config: &Config, name: &BoxName) -> Re
 
 /// The image that matches the host.
 fn host_image() -> String {
-    "debian".to_owned()
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let told = read("/etc/os-release").or_else(|| read("/usr/lib/os-release")).unwrap_or_default();
+    images::names::for_host(&told).map_or_else(|| "debian".to_owned(), |name| name.to_string())
 }
 
 fn given(matches: &ArgMatches) -> Values {
@@ -108,7 +112,7 @@ fn make(matches: &ArgMatches, name: &BoxName, values: &Values) -> Result<(), Err
     let mut client = connect(matches)?;
     let mut signals = catch()?;
     let mut shown = Shown::new(has(matches, "verbose"));
-    let origin = origin(matches, &settings)?;
+    let origin = origin(matches, &mut client, &settings)?;
     let mut creation = Creation {
         client: &mut client,
         signals: &mut signals,
@@ -146,13 +150,15 @@ fn told(name: &BoxName, result: &SetupResult) -> Value {
 }
 
 /// What the box is made from.
-fn origin(matches: &ArgMatches, settings: &Settings) -> Result<Origin, Error> {
+fn origin(matches: &ArgMatches, client: &mut Client, settings: &Settings) -> Result<Origin, Error> {
     if let Some(other) = matches.try_get_one::<String>("clone").ok().flatten() {
         let other = BoxName::new(other)?;
         let source = json!({ "type": "copy", "source": other.as_str() });
         return Ok(Origin { source, name: format!("a copy of {other}"), config: Vec::new() });
     }
     let image = settings.image.clone().unwrap_or_else(host_image);
-    let source = json!({ "type": "image", "alias": image });
+    let found = images::find(client, &Remotes::load()?, &image)?;
+    let source = serde_json::to_value(&found.source)
+        .map_err(|error| Error::Host { doing: "writing a request", source: error.into() })?;
     Ok(Origin { source, name: image, config: Vec::new() })
 }

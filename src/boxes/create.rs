@@ -189,7 +189,7 @@ impl Creation<'_> {
             };
             let text = error.text().unwrap_or_default().to_owned();
             if tries < 3 && text.contains(NESTED) {
-                self.make_profile()?;
+                ensure_profile(self.client)?;
             } else if text.contains("already exists") {
                 let there = self.client.full_instance(&name)?;
                 if tries > 2 || !is_half_made(&there) {
@@ -221,18 +221,6 @@ impl Creation<'_> {
                 Err(Error::Start { name, source, log })
             }
             _ => Err(source.into()),
-        }
-    }
-
-    fn make_profile(&mut self) -> Result<(), Error> {
-        let profile = request::nested_profile(self.allowed(), host::has_security_module());
-        match self.client.create_profile(&profile) {
-            Ok(()) => Ok(()),
-            // Somebody was faster.
-            Err(error) if error.text().is_some_and(|text| text.contains("already exists")) => {
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -278,6 +266,21 @@ impl Creation<'_> {
         self.progress.warning(&format!(
             "the half-made box `{name}` could not be removed\nremove it: incus delete --force {name}"
         ));
+    }
+}
+
+/// Makes the profile of boxes with containers inside, unless it is there.
+///
+/// # Errors
+/// Everything in [`incus::Error`].
+pub fn ensure_profile(client: &mut Client) -> Result<(), incus::Error> {
+    let allowed = if client.daemon().restricted { Allowed::Restricted } else { Allowed::All };
+    let profile = request::nested_profile(allowed, host::has_security_module());
+    match client.create_profile(&profile) {
+        Err(error) if !error.text().is_some_and(|text| text.contains("already exists")) => {
+            Err(error)
+        }
+        _ => Ok(()),
     }
 }
 

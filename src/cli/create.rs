@@ -13,18 +13,34 @@ use crate::boxes::create::{Creation, Origin};
 use crate::boxes::error::Error;
 use crate::boxes::host::HostUser;
 use crate::boxes::images::{self, Remotes};
-use crate::boxes::options::{Kind, OPTIONS, Settings, Values};
+use crate::boxes::options::{BoxOption, Kind, OPTIONS, Settings, Values};
 use crate::config::Config;
 use crate::incus::Client;
 use crate::message;
 use crate::names::BoxName;
 
 pub fn define(command: Command) -> Command {
-    let mut command = command
+    let command = command
         .about("Make a box")
         .long_about("Make a box and start it. Options may also stand in incusbox.toml, for all new boxes or for one of a certain name.")
         .arg(Arg::new("name").value_name("NAME").required(true).help("The box's name"));
-    for option in OPTIONS {
+    define_options(command, |_| true)
+        .arg(
+            Arg::new("clone")
+                .long("clone")
+                .value_name("BOX")
+                .conflicts_with("image")
+                .help("Copy this box instead of an image"),
+        )
+        .arg(flag("dry-run", "Only write the request to Incus that would be made"))
+        .arg(flag("verbose", "Say every step, and what programs in the box write").short('v'))
+        .arg(json_flag())
+}
+
+/// The options of the table that `is_one` says yes to.
+pub fn define_options(command: Command, is_one: fn(&BoxOption) -> bool) -> Command {
+    let mut command = command;
+    for option in OPTIONS.iter().filter(|option| is_one(option)) {
         let argument = Arg::new(option.name).long(option.name).value_name(option.value);
         let help = match option.default {
             Some(default) => format!("{} [default: {default}]", option.help),
@@ -45,16 +61,6 @@ pub fn define(command: Command) -> Command {
         }
     }
     command
-        .arg(
-            Arg::new("clone")
-                .long("clone")
-                .value_name("BOX")
-                .conflicts_with("image")
-                .help("Copy this box instead of an image"),
-        )
-        .arg(flag("dry-run", "Only write the request to Incus that would be made"))
-        .arg(flag("verbose", "Say every step, and what programs in the box write").short('v'))
-        .arg(json_flag())
 }
 
 /// `no-NAME` for a switch.
@@ -65,7 +71,7 @@ fn no_name(name: &str) -> Option<&'static str> {
 pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let name = BoxName::new(matches.get_one::<String>("name").cloned().unwrap_or_default())?;
     let config = Config::load()?;
-    let mut values = given(matches);
+    let mut values = given(matches, |_| true);
     values.underlay(&config.values_for(name.as_str()));
     make(matches, &name, &values).map(|()| ExitCode::SUCCESS)
 }
@@ -88,9 +94,10 @@ fn host_image() -> String {
     images::names::for_host(&told).map_or_else(|| "debian".to_owned(), |name| name.to_string())
 }
 
-fn given(matches: &ArgMatches) -> Values {
+/// What the command line says of the options that `is_one` says yes to.
+pub fn given(matches: &ArgMatches, is_one: fn(&BoxOption) -> bool) -> Values {
     let mut values = Values::default();
-    for option in OPTIONS {
+    for option in OPTIONS.iter().filter(|option| is_one(option)) {
         let off = no_name(option.name).is_some_and(|no| matches.get_flag(no));
         if off {
             values.set(option, vec!["off".to_owned()]);
@@ -101,7 +108,8 @@ fn given(matches: &ArgMatches) -> Values {
     values
 }
 
-fn has(matches: &ArgMatches, name: &str) -> bool {
+/// Whether a flag is given; false where the subcommand has none of this name.
+pub fn has(matches: &ArgMatches, name: &str) -> bool {
     matches.try_get_one::<bool>(name).ok().flatten().copied().unwrap_or(false)
 }
 

@@ -15,7 +15,7 @@ use crate::names::BoxName;
 use crate::sys::signals::Signals;
 
 /// How long a box may take to shut down, in seconds. systemd gives a service 90.
-const SHUTDOWN_SECONDS: u32 = 100;
+pub const SHUTDOWN_SECONDS: u32 = 100;
 
 fn boxes_argument() -> Arg {
     Arg::new("boxes")

@@ -3,6 +3,7 @@
 //! [`main`] reads top-down: the command line, the subcommand, its end. What the subcommands share
 //! is here: the connection, and the voices on stdout and stderr.
 
+mod adopt;
 mod ask;
 mod create;
 mod doctor;
@@ -12,6 +13,7 @@ mod lifecycle;
 mod list;
 mod progress;
 mod rm;
+mod set;
 mod setup;
 mod table;
 
@@ -55,6 +57,8 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { name: "restart", define: lifecycle::define_restart, run: lifecycle::restart },
     Subcommand { name: "rename", define: lifecycle::define_rename, run: lifecycle::rename },
     Subcommand { name: "rm", define: rm::define, run: rm::run },
+    Subcommand { name: "set", define: set::define, run: set::run },
+    Subcommand { name: "adopt", define: adopt::define, run: adopt::run },
     Subcommand { name: "setup", define: setup::define, run: setup::run },
     Subcommand { name: "doctor", define: doctor::define, run: doctor::run },
 ];

@@ -72,6 +72,12 @@ pub struct FullInstance {
     /// When it was made (RFC 3339).
     #[serde(default)]
     pub created_at: String,
+    /// What somebody wrote about it.
+    #[serde(default)]
+    pub description: String,
+    /// Whether it is deleted when it stops.
+    #[serde(default)]
+    pub ephemeral: bool,
     /// Its profiles.
     #[serde(default)]
     pub profiles: Vec<String>,

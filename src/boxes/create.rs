@@ -25,6 +25,9 @@ const CLEANING: Duration = Duration::from_secs(60);
 /// Between two tries of it.
 const PAUSE: Duration = Duration::from_millis(300);
 
+/// How often the instance is tried to be made: without its profile, over what a dead try left.
+const TRIES: usize = 4;
+
 /// Where the steps are told.
 pub trait Progress {
     /// A step begins.
@@ -124,7 +127,7 @@ impl Creation<'_> {
         let request = self.instance(&wanted);
         let setup = request::setup(&wanted, host::locale(), host::time_zone());
         self.progress.step(&format!("making the box from {}", self.origin.name));
-        let result = self.make(&request).and_then(|()| self.set_up(&setup, mapping));
+        let result = self.make(&request, &mine).and_then(|()| self.set_up(&setup, mapping));
         if result.is_err() {
             self.progress.step("removing what was made");
             self.remove_half_made(&mine);
@@ -178,50 +181,44 @@ impl Creation<'_> {
 
     /// Makes and starts the instance. Whether its profile is there and its name is free is not
     /// asked first: the refusal says so.
-    fn make(&mut self, request: &Value) -> Result<(), Error> {
-        let name = self.name.as_str().to_owned();
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let error = match self.client.create_instance(request) {
-                Ok(operation) => return self.watch_start(&operation),
-                Err(error) => error,
+    fn make(&mut self, request: &Value, mine: &str) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let source = match self.try_to_make(request) {
+                Err(Error::Incus(source)) => source,
+                result => return result,
             };
-            let text = error.text().unwrap_or_default().to_owned();
-            if tries < 3 && text.contains(NESTED) {
+            if source.text().is_some_and(|text| text.contains(NESTED)) {
                 ensure_profile(self.client)?;
-            } else if text.contains("already exists") {
-                let there = self.client.full_instance(&name)?;
-                if tries > 2 || !is_half_made(&there) {
-                    return Err(Error::Exists { name, is_box: there.is_box() });
-                }
-                // The lock is ours, so its maker is dead.
-                self.progress.step("removing what an earlier try left");
-                let state = there.fact("state").unwrap_or_default().to_owned();
-                self.remove_half_made(&state);
-            } else {
-                return Err(error.into());
+                continue;
             }
+            let name = self.name.as_str().to_owned();
+            let there = match self.client.full_instance(&name) {
+                Ok(there) => there,
+                Err(_) => return Err(source.into()),
+            };
+            let state = there.fact("state").unwrap_or_default().to_owned();
+            if state == mine {
+                let log = self.client.start_log(&name);
+                return Err(Error::Start { name, source, log });
+            }
+            if !is_half_made(&there) {
+                return Err(Error::Exists { name, is_box: there.is_box() });
+            }
+            // The lock is ours, so its maker is dead.
+            self.progress.step("removing what an earlier try left");
+            self.remove_half_made(&state);
         }
+        let name = self.name.as_str().to_owned();
+        Err(Error::BeingMade { name })
     }
 
-    fn watch_start(&mut self, operation: &str) -> Result<(), Error> {
+    fn try_to_make(&mut self, request: &Value) -> Result<(), Error> {
+        let operation = self.client.create_instance(request)?;
         let progress = &mut *self.progress;
         let mut tell = |text: &str| progress.detail(text);
-        let watched = self.client.watch("making the box", operation, self.signals, Some(&mut tell));
-        let source = match watched.map_err(Error::from) {
-            Err(Error::Incus(source)) => source,
-            result => return result,
-        };
-        let name = self.name.as_str().to_owned();
-        match self.client.full_instance(&name) {
-            // It was made: so it was its start that failed.
-            Ok(there) if there.status != "Running" => {
-                let log = self.client.start_log(&name);
-                Err(Error::Start { name, source, log })
-            }
-            _ => Err(source.into()),
-        }
+        let watched =
+            self.client.watch("making the box", &operation, self.signals, Some(&mut tell));
+        Ok(watched?)
     }
 
     fn set_up(
@@ -252,6 +249,11 @@ impl Creation<'_> {
             let Ok(mut client) = Client::connect(self.client.project().map(str::to_owned)) else {
                 return;
             };
+            // An operation that makes it may not have come to its name yet; and when it fails it
+            // would take away whatever has its name by then.
+            for operation in client.operations_on(self.name.as_str()).unwrap_or_default() {
+                let _gone_with_it = client.wait("waiting for Incus", &operation, CLEANING);
+            }
             match client.full_instance(self.name.as_str()) {
                 Ok(there) if there.fact("state") == Some(mine) => {
                     let _next_round = remove(&mut client, &there);

@@ -30,7 +30,7 @@ use crate::incus::instances::near;
 use crate::incus::manage::FullInstance;
 use crate::incus::{self, Client};
 use crate::message;
-use crate::names::BoxName;
+use crate::names::{BoxName, distance};
 use crate::sys::signals;
 
 /// The name that messages begin with.
@@ -148,8 +148,20 @@ fn explain(error: &clap::Error) -> ExitCode {
         words.join(" ")
     });
     let command = command.unwrap_or_else(|| PROGRAM.to_owned());
-    message::say(PROGRAM, format!("{}\nsee: {command} --help", lines.join(" ")));
+    let meant =
+        meant(error).map(|name| format!("\ndid you mean: {PROGRAM} {name}")).unwrap_or_default();
+    message::say(PROGRAM, format!("{}{meant}\nsee: {command} --help", lines.join(" ")));
     USAGE.into()
+}
+
+/// The subcommand most like one that does not exist.
+fn meant(error: &clap::Error) -> Option<&'static str> {
+    use clap::error::{ContextKind, ContextValue};
+    let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    let near = SUBCOMMANDS.iter().map(|one| (distance(wrong, one.name), one.name)).min()?;
+    (near.0 <= 1 + wrong.len() / 3).then_some(near.1)
 }
 
 /// Writes to stdout. A reader that left is no failure of ours.

@@ -18,6 +18,11 @@ use crate::sys::signals::Signals;
 /// How often an operation's progress is asked for.
 const TICK: Duration = Duration::from_millis(250);
 
+/// How often a state that could not be read is asked for again.
+const STATE_TRIES: usize = 5;
+/// Between two of these.
+const STATE_PAUSE: Duration = Duration::from_millis(100);
+
 /// Devices or configuration, by name.
 pub type Devices = BTreeMap<String, BTreeMap<String, String>>;
 
@@ -245,7 +250,17 @@ impl Client {
     /// [`Error::Refused`] with code 404 when there is none of this name.
     pub fn full_instance(&mut self, name: &str) -> Result<FullInstance, Error> {
         let target = self.target(&format!("/1.0/instances/{name}"), "recursion=1");
-        self.get("asking about the box", &target)
+        let mut asked = self.get("asking about the box", &target);
+        // Incus reads the state of an instance that starts or stops in several steps; one that
+        // fails in between (`Invalid PID`) is right a moment later.
+        for _ in 0..STATE_TRIES {
+            if !matches!(&asked, Err(error) if error.code() == Some(500)) {
+                break;
+            }
+            std::thread::sleep(STATE_PAUSE);
+            asked = self.get("asking about the box", &target);
+        }
+        asked
     }
 
     /// Makes an instance; the path of the operation.
@@ -337,6 +352,30 @@ impl Client {
         let request = serde_json::to_value(profile)
             .map_err(|error| Error::Malformed { doing, what: error.to_string() })?;
         self.tell(doing, "POST", &target, &request)
+    }
+
+    /// The running operations that concern an instance, as paths.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn operations_on(&mut self, name: &str) -> Result<Vec<String>, Error> {
+        #[derive(Deserialize)]
+        struct Running {
+            id: String,
+            #[serde(default)]
+            resources: Option<BTreeMap<String, Vec<String>>>,
+        }
+        let target = self.target("/1.0/operations", "recursion=1");
+        let by_status: BTreeMap<String, Vec<Running>> =
+            self.get("asking what the daemon does", &target)?;
+        let path = format!("/1.0/instances/{name}");
+        let concerns = |running: &Running| {
+            let all = running.resources.iter().flat_map(BTreeMap::values).flatten();
+            all.into_iter().any(|url| url.split('?').next() == Some(path.as_str()))
+        };
+        let running = by_status.into_iter().filter(|(status, _)| status == "running");
+        let running = running.flat_map(|(_, all)| all).filter(concerns);
+        Ok(running.map(|running| format!("/1.0/operations/{}", running.id)).collect())
     }
 
     /// The line of an instance's log that says why its start failed.

@@ -28,6 +28,7 @@ pub fn main() -> u8 {
             }
         },
         Some("setup") => super::setup::main(),
+        Some("upgrade") => super::setup::main_of_upgrade(),
         Some("print-environment") => match login::print_environment() {
             Ok(()) => 0,
             Err(_) => exit::FAILURE,

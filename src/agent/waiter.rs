@@ -34,6 +34,7 @@ pub fn main() -> u8 {
                 exit::FAILURE
             }
         },
+        Some("upgrade") => super::setup::main_of_upgrade(),
         Some("print-environment") => match login::print_environment() {
             Ok(()) => 0,
             Err(_) => exit::FAILURE,

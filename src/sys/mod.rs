@@ -6,6 +6,8 @@
 //! (termios) or code must run before `main`.
 
 pub mod fds;
+#[cfg(feature = "agent")]
+pub mod namespaces;
 pub mod pipes;
 pub mod poll;
 pub mod process;

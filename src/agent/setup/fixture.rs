@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::accounts::Ids;
 use super::ids::IdMap;
 use super::report::Report;
+use super::steps::Steps;
 use super::surroundings::{Life, Surroundings};
 use super::tree::Tree;
 use crate::agent::protocol::setup::{SetupEvent, SetupRequest, SetupResult, UserAccount};
@@ -20,6 +21,9 @@ pub const DISTRIBUTIONS: &[&str] = &[
     "opensuse-tumbleweed",
     "alpine-3.22",
 ];
+
+/// One thing in a tree: path, kind and mode, inode, time of change, content.
+pub type Seen = (PathBuf, u32, u64, (i64, i64), Vec<u8>);
 
 /// A directory that goes with its last user.
 #[derive(Debug)]
@@ -89,7 +93,7 @@ impl Scratch {
     }
 
     /// Everything below it: path, kind and mode, inode, time of change, content.
-    pub fn state(&self) -> Vec<(PathBuf, u32, u64, (i64, i64), Vec<u8>)> {
+    pub fn state(&self) -> Vec<Seen> {
         let mut found = Vec::new();
         look(&self.path, &mut found);
         found
@@ -103,7 +107,10 @@ impl Scratch {
             true
         };
         let mut report = Report::new(&mut sink);
-        let result = super::set_up(&self.tree(), &surroundings(), request, &mut report);
+        let result = {
+            let (tree, surroundings) = (self.tree(), surroundings());
+            Steps::new(&tree, &surroundings, request, &mut report).and_then(Steps::set_up)
+        };
         (events, result.map_err(|failure| failure.to_string()))
     }
 }
@@ -162,7 +169,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn look(path: &Path, found: &mut Vec<(PathBuf, u32, u64, (i64, i64), Vec<u8>)>) {
+fn look(path: &Path, found: &mut Vec<Seen>) {
     use std::os::unix::fs::MetadataExt;
     let meta = path.symlink_metadata().expect("metadata");
     let content = if meta.is_file() { std::fs::read(path).expect("content") } else { Vec::new() };

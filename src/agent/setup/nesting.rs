@@ -1,0 +1,132 @@
+//! podman and docker inside: what their defaults get wrong in a box.
+//!
+//! Three things, each found out and not assumed:
+//!
+//! - podman 4.3 (Debian 12) copies whole images for an ordinary user (`vfs`) unless told to use
+//!   overlay, although the kernel lets it; whether it does is tried by a mount.
+//! - A home that is shared with the host holds the host's containers (`~/.local/share/containers`),
+//!   whose owners and locks are the host's; the box's go elsewhere.
+//! - Where the cgroup2 tree offers no controllers, root's podman cannot start anything with its
+//!   default limit of processes.
+//!
+//! Only files that are not there, or that begin with our mark, are written.
+
+use std::path::Path;
+
+use super::failure::Failure;
+use super::sudo::{MARK, is_ours};
+use super::surroundings::Life;
+use super::tree::{Access, Tree};
+use super::wanted::{HomeKind, Wanted};
+use crate::sys::namespaces;
+
+const STORAGE: &str = "/etc/containers/storage.conf";
+const SHIPPED_STORAGE: &str = "/usr/share/containers/storage.conf";
+const LIMITS: &str = "/etc/containers/containers.conf.d/50-incusbox.conf";
+/// Where containers of users are whose home is the host's.
+const OWN_STORAGE: &str = "/var/lib/incusbox/containers";
+
+/// How an ordinary user's podman can stack the layers of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Overlay {
+    Native,
+    Fuse,
+    None,
+}
+
+/// Writes what is needed. Returns what is odd about it.
+///
+/// # Errors
+/// Of the files.
+pub fn settle(tree: &Tree, user: Option<&Wanted>, life: Life) -> Result<Option<String>, Failure> {
+    let offers_controllers = !tree.exists("/sys/fs/cgroup/cgroup.controllers")
+        || life == Life::Files
+        || !tree.text("/sys/fs/cgroup/cgroup.controllers").trim().is_empty();
+    if !offers_controllers {
+        let text =
+            "[containers]\n# This box's cgroup tree offers no controllers.\npids_limit = 0\n";
+        write_own(tree, LIMITS, text)?;
+    }
+    let Some(user) = user else { return Ok(None) };
+    let is_shared = user.home_kind == HomeKind::Mounted;
+    if is_shared {
+        let access = Access { mode: 0o700, uid: user.uid, gid: user.gid };
+        tree.make_directory(Path::new(OWN_STORAGE).join(user.uid.to_string()), access)?;
+    }
+    let overlay = ability(tree, user, life);
+    let has_own_file = tree.exists(STORAGE) && !is_ours(tree, Path::new(STORAGE));
+    if has_own_file || (!is_shared && ships_overlay(tree) && overlay == Overlay::Native) {
+        return Ok(None);
+    }
+    // Once somebody's containers are there, they stay there.
+    let elsewhere = is_shared || tree.text(STORAGE).contains(OWN_STORAGE);
+    match storage(overlay, elsewhere) {
+        Some(text) => write_own(tree, STORAGE, &text).map(|()| None),
+        None => Ok(Some(
+            "this box can neither mount overlays for ordinary users nor has it `fuse-overlayfs`: \
+             their podman will copy images whole"
+                .to_owned(),
+        )),
+    }
+}
+
+/// `storage.conf`; `None` where there is nothing to say.
+fn storage(overlay: Overlay, elsewhere: bool) -> Option<String> {
+    if overlay == Overlay::None && !elsewhere {
+        return None;
+    }
+    let driver = if overlay == Overlay::None { "vfs" } else { "overlay" };
+    // Root's podman does not know its own defaults once this file is there.
+    let mut text = format!(
+        "[storage]\ndriver = \"{driver}\"\nrunroot = \"/run/containers/storage\"\n\
+         graphroot = \"/var/lib/containers/storage\"\n"
+    );
+    if elsewhere {
+        text.push_str("# The home is the host's, and so are the containers in it.\n");
+        text.push_str(&format!("rootless_storage_path = \"{OWN_STORAGE}/$UID\"\n"));
+    }
+    if overlay == Overlay::Fuse {
+        text.push_str("\n[storage.options.overlay]\nmount_program = \"/usr/bin/fuse-overlayfs\"\n");
+    }
+    Some(text)
+}
+
+fn ability(tree: &Tree, user: &Wanted, life: Life) -> Overlay {
+    if life == Life::Running && namespaces::user_can_mount_overlay(user.uid, user.gid) {
+        Overlay::Native
+    } else if tree.is_executable("/usr/bin/fuse-overlayfs") && tree.exists("/dev/fuse") {
+        Overlay::Fuse
+    } else {
+        Overlay::None
+    }
+}
+
+fn ships_overlay(tree: &Tree) -> bool {
+    tree.text(SHIPPED_STORAGE).lines().any(|line| {
+        let line: String = line.chars().filter(|c| !c.is_whitespace()).collect();
+        line == "driver=\"overlay\""
+    })
+}
+
+fn write_own(tree: &Tree, path: &str, text: &str) -> Result<(), Failure> {
+    if !tree.exists(path) || is_ours(tree, Path::new(path)) {
+        let text = format!("# {MARK}; yours as soon as this line is gone.\n{text}");
+        tree.write(path, text.as_bytes(), Access::root(0o644))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn storage_is_told_only_what_differs_from_a_good_default() {
+        assert_eq!(storage(Overlay::None, false), None);
+        let native = storage(Overlay::Native, false).expect("text");
+        assert!(native.contains("driver = \"overlay\"") && !native.contains("rootless"));
+        let fuse = storage(Overlay::Fuse, true).expect("text");
+        assert!(fuse.contains("mount_program") && fuse.contains("/incusbox/containers/$UID"));
+        assert!(storage(Overlay::None, true).expect("text").contains("driver = \"vfs\""));
+    }
+}

@@ -40,12 +40,14 @@ pub fn run(
     let started = session.exec(&request)?;
     session.trace.note("Incus runs the command");
     session.client.send_wait("waiting for the command's end", &started.operation)?;
+    // The command begins when all but this one are there, may end at once, and what has ended
+    // takes no more streams: `Connect` in `instance_exec.go`, Incus 6.0 to 7.0.
+    let [control] = session.client.open_streams(&started, ["control"])?;
     let streams = if request.interactive {
-        let [terminal, control] = session.client.open_streams(&started, ["0", "control"])?;
+        let [terminal] = session.client.open_streams(&started, ["0"])?;
         Streams::Terminal { terminal, control }
     } else {
-        let [stdin, stdout, stderr, control] =
-            session.client.open_streams(&started, ["0", "1", "2", "control"])?;
+        let [stdin, stdout, stderr] = session.client.open_streams(&started, ["0", "1", "2"])?;
         Streams::Pipes { stdin, stdout, stderr, control }
     };
     session.trace.note("the streams are connected");

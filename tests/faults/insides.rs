@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::client::Client;
 use crate::directory::Directory;
 use crate::script::Way;
-use crate::testbox::{TestBox, shared};
+use crate::testbox::{TestBox, incus, shared};
 
 const SOON: Duration = Duration::from_secs(10);
 const USER: &str = "ibxtest";
@@ -60,6 +60,11 @@ fn a_box_without_tmp_runs_everything() {
 fn a_box_without_proc_runs_everything() {
     let tested = TestBox::new();
     tested.inside("umount -l /proc");
+    // An Incus that is in a box itself takes such a box for stopped.
+    if !incus(&["exec", &tested.name, "--", "true"]).status.success() {
+        eprintln!("not tested: Incus itself gets into no box without /proc here");
+        return;
+    }
     for way in BOTH_WAYS {
         for mode in ["agent", "native"] {
             let options = ["--mode", mode, "--root"];

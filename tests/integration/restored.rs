@@ -11,11 +11,11 @@ fn restores(invocation: &Invocation, meanwhile: impl FnOnce(&mut Pty)) -> End {
         settings.input_modes.insert(rustix::termios::InputModes::IUTF8);
         settings.special_codes[rustix::termios::SpecialCodeIndex::VERASE] = 8;
     });
+    let before = terminal.settings();
     let mut pty = terminal.start(invocation);
-    // The settings of a terminal whose last process has ended are kept by its master.
-    let before = pty.settings();
     meanwhile(&mut pty);
     let end = pty.wait();
+    // The settings of a terminal whose last process has ended are kept by its master.
     assert_eq!(pty.settings(), before, "{}", invocation.shown());
     end
 }

@@ -68,6 +68,11 @@ impl Terminal {
             .expect("tcsetattr");
     }
 
+    /// The settings.
+    pub fn settings(&self) -> String {
+        settings_of(&self.slave)
+    }
+
     /// Starts a process that leads a session on it.
     pub fn start(self, invocation: &Invocation) -> Pty {
         // setsid(1) stays the same process, because it does not lead a process group here.

@@ -27,14 +27,14 @@ pub fn main() -> u8 {
                 exit::FAILURE
             }
         },
-        Some("setup") => match install(&arguments[0], arguments.get(2)) {
-            Ok(()) => super::setup::main(),
+        Some(work @ ("setup" | "upgrade")) => match install(&arguments[0], arguments.get(2)) {
+            Ok(()) if work == "setup" => super::setup::main(),
+            Ok(()) => super::setup::main_of_upgrade(),
             Err(error) => {
                 complain(&error);
                 exit::FAILURE
             }
         },
-        Some("upgrade") => super::setup::main_of_upgrade(),
         Some("print-environment") => match login::print_environment() {
             Ok(()) => 0,
             Err(_) => exit::FAILURE,

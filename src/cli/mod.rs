@@ -16,6 +16,7 @@ mod rm;
 mod set;
 mod setup;
 mod table;
+mod upgrade;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -59,6 +60,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { name: "rm", define: rm::define, run: rm::run },
     Subcommand { name: "set", define: set::define, run: set::run },
     Subcommand { name: "adopt", define: adopt::define, run: adopt::run },
+    Subcommand { name: "upgrade", define: upgrade::define, run: upgrade::run },
     Subcommand { name: "setup", define: setup::define, run: setup::run },
     Subcommand { name: "doctor", define: doctor::define, run: doctor::run },
 ];

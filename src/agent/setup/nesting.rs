@@ -6,7 +6,7 @@
 //!   overlay, although the kernel lets it; whether it does is tried by a mount.
 //! - A home that is shared with the host holds the host's containers (`~/.local/share/containers`),
 //!   whose owners and locks are the host's; the box's go elsewhere.
-//! - Where the cgroup2 tree offers no controllers, root's podman cannot start anything with its
+//! - Where the cgroup2 tree offers no `pids` controller, root's podman cannot start anything with its
 //!   default limit of processes.
 //!
 //! Only files that are not there, or that begin with our mark, are written.
@@ -39,12 +39,10 @@ enum Overlay {
 /// # Errors
 /// Of the files.
 pub fn settle(tree: &Tree, user: Option<&Wanted>, life: Life) -> Result<Option<String>, Failure> {
-    let offers_controllers = !tree.exists("/sys/fs/cgroup/cgroup.controllers")
-        || life == Life::Files
-        || !tree.text("/sys/fs/cgroup/cgroup.controllers").trim().is_empty();
-    if !offers_controllers {
-        let text =
-            "[containers]\n# This box's cgroup tree offers no controllers.\npids_limit = 0\n";
+    let controllers = "/sys/fs/cgroup/cgroup.controllers";
+    let has_pids = |text: &str| text.split_ascii_whitespace().any(|name| name == "pids");
+    if life == Life::Running && tree.exists(controllers) && !has_pids(&tree.text(controllers)) {
+        let text = "[containers]\n# This box cannot count processes (no `pids` controller).\npids_limit = 0\n";
         write_own(tree, LIMITS, text)?;
     }
     let Some(user) = user else { return Ok(None) };

@@ -3,4 +3,7 @@
 mod accounts;
 mod distributions;
 mod homes;
+mod inits;
+mod locales;
 mod odd;
+mod packages;

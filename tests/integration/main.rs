@@ -22,6 +22,7 @@ mod own_box;
 mod programs;
 mod restored;
 mod screen;
+mod setup;
 mod shims;
 mod signals;
 mod surroundings;

@@ -48,6 +48,17 @@ impl Scratch {
         let scratch = Scratch::new();
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/distributions");
         copy(&fixtures.join(distribution), &scratch.path);
+        let list = scratch.text("tree");
+        std::fs::remove_file(scratch.path.join("tree")).expect("a list");
+        for line in list.lines() {
+            match *line.split(' ').collect::<Vec<_>>() {
+                ["x", path] => scratch.program(path),
+                ["f", path] => scratch.file(path, ""),
+                ["d", path] => scratch.directory(path),
+                ["l", path, target] => scratch.link(path, target),
+                _ => panic!("{line}"),
+            };
+        }
         scratch
     }
 
@@ -56,6 +67,12 @@ impl Scratch {
         let path = self.path.join(path);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
         std::fs::write(path, content).expect("a file");
+        self
+    }
+
+    /// Makes a directory.
+    pub fn directory(&self, path: &str) -> &Scratch {
+        std::fs::create_dir_all(self.path.join(path)).expect("directories");
         self
     }
 
@@ -101,17 +118,43 @@ impl Scratch {
 
     /// Sets the tree up; what was said, and how it ended.
     pub fn set_up(&self, request: &SetupRequest) -> (Vec<SetupEvent>, Result<SetupResult, String>) {
+        self.set_up_under("systemd", request)
+    }
+
+    /// The same with another process 1.
+    pub fn set_up_under(
+        &self,
+        first_process: &str,
+        request: &SetupRequest,
+    ) -> (Vec<SetupEvent>, Result<SetupResult, String>) {
         let mut events = Vec::new();
         let mut sink = |event: &SetupEvent| {
             events.push(event.clone());
             true
         };
-        let mut report = Report::new(&mut sink);
-        let result = {
-            let (tree, surroundings) = (self.tree(), surroundings());
-            Steps::new(&tree, &surroundings, request, &mut report).and_then(Steps::set_up)
-        };
-        (events, result.map_err(|failure| failure.to_string()))
+        let result = self.set_up_with(first_process, request, &mut sink);
+        (events, result)
+    }
+
+    /// The same with a listener of the caller's.
+    pub fn set_up_telling(
+        &self,
+        request: &SetupRequest,
+        sink: &mut dyn FnMut(&SetupEvent) -> bool,
+    ) -> Result<SetupResult, String> {
+        self.set_up_with("systemd", request, sink)
+    }
+
+    fn set_up_with(
+        &self,
+        first_process: &str,
+        request: &SetupRequest,
+        sink: &mut dyn FnMut(&SetupEvent) -> bool,
+    ) -> Result<SetupResult, String> {
+        let mut report = Report::new(sink);
+        let (tree, surroundings) = (self.tree(), surroundings(first_process));
+        let steps = Steps::new(&tree, &surroundings, request, &mut report);
+        steps.and_then(Steps::set_up).map_err(|failure| failure.to_string())
     }
 }
 
@@ -122,11 +165,11 @@ impl Drop for Scratch {
 }
 
 /// A box that is files only.
-pub fn surroundings() -> Surroundings {
+fn surroundings(first_process: &str) -> Surroundings {
     let ids = || IdMap::parse("0 1000000 1000000000");
     Surroundings {
         ids: Ids { users: ids(), groups: ids() },
-        first_process: "systemd".to_owned(),
+        first_process: first_process.to_owned(),
         life: Life::Files,
     }
 }

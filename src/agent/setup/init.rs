@@ -103,9 +103,14 @@ pub fn wait_for_network(tree: &Tree, life: Life) {
     }
 }
 
-enum State {
+/// How far the box's init is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Far enough.
     Up,
+    /// Not yet; with its own word for it.
     Booting(String),
+    /// It will not be, with its own word.
     Ending(String),
 }
 
@@ -136,7 +141,7 @@ fn is_basic_up() -> bool {
 }
 
 /// OpenRC keeps `rc.starting` for as long as it changes its runlevel.
-fn openrc_state(tree: &Tree) -> State {
+pub fn openrc_state(tree: &Tree) -> State {
     let level = tree.text("/run/openrc/softlevel");
     match level.trim() {
         "default" if !tree.exists("/run/openrc/rc.starting") => State::Up,
@@ -147,7 +152,7 @@ fn openrc_state(tree: &Tree) -> State {
 }
 
 /// A default route, in the two tables of proc(5) (`/proc/net`).
-fn has_route(tree: &Tree) -> bool {
+pub fn has_route(tree: &Tree) -> bool {
     let v4 = tree.text("/proc/self/net/route");
     let v6 = tree.text("/proc/self/net/ipv6_route");
     let default_v4 = |line: &str| line.split_ascii_whitespace().nth(1) == Some("00000000");

@@ -39,6 +39,8 @@ mod wanted;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, Read, Write};
 use std::path::Path;

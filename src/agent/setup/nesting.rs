@@ -6,7 +6,7 @@
 //!   overlay, although the kernel lets it; whether it does is tried by a mount.
 //! - A home that is shared with the host holds the host's containers (`~/.local/share/containers`),
 //!   whose owners and locks are the host's; the box's go elsewhere.
-//! - Where the cgroup2 tree offers no controllers, root's podman cannot start anything with its
+//! - Where the cgroup2 tree offers no `pids` controller, root's podman cannot start anything with its
 //!   default limit of processes.
 //!
 //! Only files that are not there, or that begin with our mark, are written.
@@ -39,35 +39,105 @@ enum Overlay {
 /// # Errors
 /// Of the files.
 pub fn settle(tree: &Tree, user: Option<&Wanted>, life: Life) -> Result<Option<String>, Failure> {
-    let offers_controllers = !tree.exists("/sys/fs/cgroup/cgroup.controllers")
-        || life == Life::Files
-        || !tree.text("/sys/fs/cgroup/cgroup.controllers").trim().is_empty();
-    if !offers_controllers {
-        let text =
-            "[containers]\n# This box's cgroup tree offers no controllers.\npids_limit = 0\n";
+    let controllers = "/sys/fs/cgroup/cgroup.controllers";
+    let has_pids = |text: &str| text.split_ascii_whitespace().any(|name| name == "pids");
+    if life == Life::Running && tree.exists(controllers) && !has_pids(&tree.text(controllers)) {
+        let text = "[containers]\n# This box cannot count processes (no `pids` controller).\npids_limit = 0\n";
         write_own(tree, LIMITS, text)?;
     }
     let Some(user) = user else { return Ok(None) };
-    let is_shared = user.home_kind == HomeKind::Mounted;
-    if is_shared {
+    let old = tree.text(STORAGE);
+    let plan = plan(Facts {
+        home: user.home_kind,
+        overlay: ability(tree, user, life),
+        ships_overlay: ships_overlay(tree),
+        old: match tree.exists(STORAGE) {
+            false => Old::None,
+            true if !is_ours(tree, Path::new(STORAGE)) => Old::Foreign,
+            true if old.contains(OWN_STORAGE) => Old::Elsewhere,
+            true => Old::InHomes,
+        },
+    });
+    if plan.place == Place::Elsewhere {
+        // As /var/tmp is: accounts that are made later, by whatever, need room there too.
+        tree.make_directory(OWN_STORAGE, Access::root(0o1777))?;
         let access = Access { mode: 0o700, uid: user.uid, gid: user.gid };
         tree.make_directory(Path::new(OWN_STORAGE).join(user.uid.to_string()), access)?;
     }
-    let overlay = ability(tree, user, life);
-    let has_own_file = tree.exists(STORAGE) && !is_ours(tree, Path::new(STORAGE));
-    if has_own_file || (!is_shared && ships_overlay(tree) && overlay == Overlay::Native) {
-        return Ok(None);
+    if let Some(text) = plan.text {
+        write_own(tree, STORAGE, &text)?;
     }
-    // Once somebody's containers are there, they stay there.
-    let elsewhere = is_shared || tree.text(STORAGE).contains(OWN_STORAGE);
-    match storage(overlay, elsewhere) {
-        Some(text) => write_own(tree, STORAGE, &text).map(|()| None),
-        None => Ok(Some(
-            "this box can neither mount overlays for ordinary users nor has it `fuse-overlayfs`: \
-             their podman will copy images whole"
+    Ok(plan.warning)
+}
+
+/// What decides about `storage.conf`.
+#[derive(Clone, Copy, Debug)]
+struct Facts {
+    home: HomeKind,
+    overlay: Overlay,
+    /// Whether the distribution's own defaults say overlay.
+    ships_overlay: bool,
+    old: Old,
+}
+
+/// The `storage.conf` that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Old {
+    None,
+    /// Somebody else's.
+    Foreign,
+    /// Ours, for users whose containers are elsewhere.
+    Elsewhere,
+    /// Ours, for users whose containers are in their homes.
+    InHomes,
+}
+
+/// Where containers of ordinary users are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Elsewhere,
+    InHomes,
+}
+
+/// What to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Plan {
+    place: Place,
+    text: Option<String>,
+    warning: Option<String>,
+}
+
+/// Where containers are is decided once: the file is for all users of a box, and the first one's
+/// containers must not vanish because of the second.
+fn plan(facts: Facts) -> Plan {
+    let is_shared = facts.home == HomeKind::Mounted;
+    let place = match facts.old {
+        Old::Elsewhere => Place::Elsewhere,
+        Old::None if is_shared => Place::Elsewhere,
+        _ => Place::InHomes,
+    };
+    let is_good = facts.ships_overlay && facts.overlay == Overlay::Native;
+    let text = match (facts.old, place) {
+        (Old::Foreign, _) => None,
+        (Old::None, Place::InHomes) if is_good => None,
+        _ => storage(facts.overlay, place == Place::Elsewhere),
+    };
+    let warning = if is_shared && place == Place::InHomes {
+        Some(format!(
+            "the home is the host's, and `{STORAGE}` in the box keeps containers in homes: \
+             podman of both will be in each other's way until it has \
+             `rootless_storage_path = \"{OWN_STORAGE}/$UID\"`"
+        ))
+    } else if facts.overlay == Overlay::None && facts.old != Old::Foreign {
+        Some(
+            "this box can neither mount overlays for ordinary users nor has it \
+             `fuse-overlayfs`: their podman will copy images whole"
                 .to_owned(),
-        )),
-    }
+        )
+    } else {
+        None
+    };
+    Plan { place, text, warning }
 }
 
 /// `storage.conf`; `None` where there is nothing to say.
@@ -119,6 +189,31 @@ fn write_own(tree: &Tree, path: &str, text: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn facts(home: HomeKind, old: Old) -> Facts {
+        Facts { home, overlay: Overlay::Native, ships_overlay: false, old }
+    }
+
+    #[test]
+    fn containers_of_a_shared_home_go_elsewhere_unless_somebodys_are_in_the_homes_already() {
+        let place = |home, old| plan(facts(home, old)).place;
+        assert_eq!(place(HomeKind::Mounted, Old::None), Place::Elsewhere);
+        assert_eq!(place(HomeKind::Own, Old::Elsewhere), Place::Elsewhere);
+        assert_eq!(place(HomeKind::Own, Old::None), Place::InHomes);
+        for old in [Old::InHomes, Old::Foreign] {
+            let plan = plan(facts(HomeKind::Mounted, old));
+            assert_eq!(plan.place, Place::InHomes);
+            assert!(plan.warning.expect("a warning").contains("in each other's way"));
+        }
+    }
+
+    #[test]
+    fn a_file_of_somebody_elses_and_a_good_default_are_left_alone() {
+        assert_eq!(plan(facts(HomeKind::Own, Old::Foreign)).text, None);
+        let good = Facts { ships_overlay: true, ..facts(HomeKind::Own, Old::None) };
+        assert_eq!(plan(good), Plan { place: Place::InHomes, text: None, warning: None });
+        assert!(plan(facts(HomeKind::Own, Old::None)).text.is_some());
+    }
 
     #[test]
     fn storage_is_told_only_what_differs_from_a_good_default() {

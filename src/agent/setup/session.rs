@@ -4,7 +4,7 @@
 //! directory of lingering users when it starts; if it has started, it is asked.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::command::Run;
 use super::failure::Failure;
@@ -16,6 +16,8 @@ use crate::exit::ExitStatus;
 const DIRECTORY: &str = "/var/lib/systemd/linger";
 /// The call is answered at once, but a box that still boots may have to start logind for it.
 const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE_FOR_MANAGER: Duration = Duration::from_secs(5);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// Lets the user linger. Returns what is odd about it.
 ///
@@ -46,15 +48,36 @@ pub fn linger(tree: &Tree, user: &Wanted, life: Life) -> Result<Option<String>, 
     let mut said = Vec::new();
     let ended = Run { argv: &argv, environment: &[], limit: Some(PATIENCE) }
         .run(|line| said.push(String::from_utf8_lossy(line).into_owned()));
-    Ok(match ended {
-        Ok(ExitStatus::Code(0)) => None,
-        Ok(_) => Some(format!(
-            "the session of `{}` starts at the box's next boot: {}",
-            user.name,
-            said.join(" ")
-        )),
-        Err(error) => {
-            Some(format!("the session of `{}` starts at the box's next boot: {error}", user.name))
+    let trouble = match ended {
+        Ok(ExitStatus::Code(0)) => return Ok(wait_for_session(tree, user)),
+        Ok(_) => said.join(" "),
+        Err(error) => error.to_string(),
+    };
+    Ok(Some(format!("the session of `{}` starts at the box's next boot: {trouble}", user.name)))
+}
+
+/// Waits for the user's manager, which takes a moment, so that its failure can be told: a machine
+/// with many boxes runs out of inotify instances (`fs.inotify.max_user_instances`, 128 for all
+/// boxes together), and systemd cannot start a manager without one.
+fn wait_for_session(tree: &Tree, user: &Wanted) -> Option<String> {
+    let unit = format!("user@{}.service", user.uid);
+    let deadline = Instant::now() + PATIENCE_FOR_MANAGER;
+    let is_there = || tree.exists(format!("/run/user/{}/systemd/private", user.uid));
+    while !is_there() {
+        let argv = ["systemctl", "is-active", &unit];
+        let state =
+            Run { argv: &argv, environment: &[], limit: Some(PATIENCE_FOR_MANAGER) }.answer();
+        let has_failed = matches!(state.as_str(), "failed" | "inactive");
+        if has_failed || Instant::now() >= deadline {
+            return (!is_there()).then(|| {
+                format!(
+                    "the session of `{}` did not start: `systemctl status {unit}` in the box \
+                     tells why",
+                    user.name
+                )
+            });
         }
-    })
+        std::thread::sleep(BETWEEN_LOOKS);
+    }
+    None
 }

@@ -405,6 +405,5 @@ fn fill(
     give(&file, access)?;
     file.sync_all()?;
     rustix::fs::renameat(&place.directory, temporary, &place.directory, &place.name)?;
-    rustix::fs::fsync(&place.directory)?;
     Ok(())
 }

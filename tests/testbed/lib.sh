@@ -14,6 +14,9 @@ TB_BRIDGE=ibxtb0
 TB_SOURCES=/etc/apt/sources.list.d/incusbox-testbed.sources
 TB_LIBEXEC=/usr/libexec/incus
 
+# A user's PATH has no sbin on Debian, and make hands it on through sudo.
+PATH=$PATH:/usr/sbin:/sbin
+
 say() { printf 'testbed: %s\n' "$*"; }
 warn() { printf 'testbed: %s\n' "$*" >&2; }
 fail() {

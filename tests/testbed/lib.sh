@@ -88,3 +88,13 @@ incus_root() (
 daemon_kind() { [ ! -e "$TB_STATE/daemon" ] || cat "$TB_STATE/daemon"; }
 
 exists() { incus_root query "$1" >/dev/null 2>&1; }
+
+# wait_for SECONDS CMD…
+wait_for() {
+    local tenths=$(($1 * 10))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ $((tenths -= 1)) -gt 0 ] || return 1
+        sleep 0.1
+    done
+}

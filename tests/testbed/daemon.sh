@@ -89,16 +89,6 @@ detach() {
     setsid --fork "$@" </dev/null >>"$TB_STATE/$name.log" 2>&1 9>&-
 }
 
-# wait_for SECONDS CMD…
-wait_for() {
-    local tenths=$(($1 * 10))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ $((tenths -= 1)) -gt 0 ] || return 1
-        sleep 0.1
-    done
-}
-
 gone() { ! pid_of "$TB_STATE/$1.pid"; }
 
 # Ends only processes that `start_private` began: by pid and start time.

@@ -14,6 +14,9 @@ TB_BRIDGE=ibxtb0
 TB_SOURCES=/etc/apt/sources.list.d/incusbox-testbed.sources
 TB_LIBEXEC=/usr/libexec/incus
 
+# A user's PATH has no sbin on Debian, and make hands it on through sudo.
+PATH=$PATH:/usr/sbin:/sbin
+
 say() { printf 'testbed: %s\n' "$*"; }
 warn() { printf 'testbed: %s\n' "$*" >&2; }
 fail() {
@@ -85,3 +88,13 @@ incus_root() (
 daemon_kind() { [ ! -e "$TB_STATE/daemon" ] || cat "$TB_STATE/daemon"; }
 
 exists() { incus_root query "$1" >/dev/null 2>&1; }
+
+# wait_for SECONDS CMD…
+wait_for() {
+    local tenths=$(($1 * 10))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ $((tenths -= 1)) -gt 0 ] || return 1
+        sleep 0.1
+    done
+}

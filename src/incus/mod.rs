@@ -9,9 +9,13 @@ pub mod client;
 pub mod error;
 pub mod files;
 pub mod http;
+#[cfg(feature = "cli")]
+pub mod images;
 pub mod instances;
 pub mod socket;
 pub mod types;
+#[cfg(feature = "cli")]
+pub mod upload;
 pub mod websocket;
 
 pub use client::Client;

@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use super::protocol::{self, Failure, FromAgent, PROTOCOL, Reason, Request, ToAgent};
-use super::{login, supervise};
+use super::{init, login, supervise};
 use crate::exit::{self, ExitStatus};
 use crate::sys::process::{self, Forked};
 use crate::sys::{pipes, signals};
@@ -30,6 +30,13 @@ pub fn main() -> u8 {
         Some("print-environment") => match login::print_environment() {
             Ok(()) => 0,
             Err(_) => exit::FAILURE,
+        },
+        Some("init") => match init::run() {
+            Ok(()) => 0,
+            Err(error) => {
+                complain(&error);
+                exit::FAILURE
+            }
         },
         Some("--version") => {
             let version = format!("incusbox-agent {}\n", env!("CARGO_PKG_VERSION"));

@@ -1,5 +1,6 @@
 //! Images: bringing one in, taking it away, and instances from backups.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::time::Duration;
 
@@ -126,7 +127,8 @@ impl Client {
         }
     }
 
-    /// Makes the instance `name` from a backup, in `pool` or, without one, where it was before.
+    /// Makes the instance `name` from a backup, in `pool` or, without one, where it was before. It
+    /// gets network addresses of its own, for the one that was backed up may still be there.
     ///
     /// # Errors
     /// What reading the backup failed with, or everything in [`Error`].
@@ -148,7 +150,26 @@ impl Client {
         let incus = Failure::Incus;
         let envelope = decode::<Operation>(doing, &answer).map_err(incus)?;
         let ended = self.wait(doing, &envelope.operation, UNPACK_PATIENCE).map_err(incus)?;
-        ended.success(doing).map_err(incus)
+        ended.success(doing).map_err(incus)?;
+        self.forget_addresses(doing, name).map_err(incus)
+    }
+
+    fn forget_addresses(&mut self, doing: &'static str, name: &str) -> Result<(), Error> {
+        let config = self.instance(name)?.config;
+        let is_address = |key: &str| key.starts_with("volatile.") && key.ends_with(".hwaddr");
+        let forgotten: BTreeMap<&str, &str> =
+            config.keys().filter(|key| is_address(key)).map(|key| (key.as_str(), "")).collect();
+        if forgotten.is_empty() {
+            return Ok(());
+        }
+        let body = serde_json::json!({ "config": forgotten }).to_string();
+        let target = self.target(&format!("/1.0/instances/{name}"), "");
+        let patched =
+            self.call::<serde::de::IgnoredAny>(doing, "PATCH", &target, body.as_bytes())?;
+        match patched.operation.is_empty() {
+            true => Ok(()),
+            false => self.wait(doing, &patched.operation, super::client::PATIENCE)?.success(doing),
+        }
     }
 }
 

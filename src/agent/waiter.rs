@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use super::protocol::{self, Failure, FromAgent, PROTOCOL, Reason, Request, ToAgent};
-use super::{login, supervise};
+use super::{init, login, supervise};
 use crate::exit::{self, ExitStatus};
 use crate::sys::process::{self, Forked};
 use crate::sys::{pipes, signals};
@@ -40,6 +40,13 @@ pub fn main() -> u8 {
             Err(_) => exit::FAILURE,
         },
         Some("probe") => match super::probe::run(&arguments[2..]) {
+            Ok(()) => 0,
+            Err(error) => {
+                complain(&error);
+                exit::FAILURE
+            }
+        },
+        Some("init") => match init::run() {
             Ok(()) => 0,
             Err(error) => {
                 complain(&error);

@@ -18,6 +18,7 @@ use crate::agent::protocol::setup::SetupResult;
 use crate::incus::manage::{Action, Force, FullInstance};
 use crate::incus::{self, Client};
 use crate::names::BoxName;
+use crate::run::agent_file::AgentFile;
 use crate::sys::signals::Signals;
 
 /// How long removing a half-made box may take.
@@ -47,9 +48,21 @@ pub struct Origin {
     pub source: Value,
     /// As the user named it.
     pub name: String,
-    /// Configuration that it needs.
-    pub config: Vec<(String, String)>,
+    /// Whether it has an init.
+    pub init: Init,
 }
+
+/// Whether what a box is made from has an init.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Init {
+    /// It has.
+    Own,
+    /// It has none and gets the agent as one, before it is started for the first time.
+    Agents,
+}
+
+/// Where the agent is an init.
+const INIT: &str = "/usr/local/lib/incusbox/init";
 
 /// Everything that is needed to make a box.
 pub struct Creation<'a> {
@@ -161,8 +174,9 @@ impl Creation<'_> {
 
     fn instance(&self, wanted: &Wanted<'_>) -> Value {
         let mut request = request::instance(wanted);
-        for (key, value) in &self.origin.config {
-            request["config"][key] = json!(value);
+        if self.origin.init == Init::Agents {
+            request["config"]["raw.lxc"] = json!(format!("lxc.init.cmd = {INIT} init"));
+            request["start"] = json!(false);
         }
         request
     }
@@ -218,7 +232,14 @@ impl Creation<'_> {
         let mut tell = |text: &str| progress.detail(text);
         let watched =
             self.client.watch("making the box", &operation, self.signals, Some(&mut tell));
-        Ok(watched?)
+        watched?;
+        if self.origin.init == Init::Agents {
+            let name = self.name.as_str();
+            AgentFile::find()?.push_as_init(self.client, name, INIT)?;
+            let operation = self.client.change_state(name, Action::Start, Force::Yes)?;
+            self.client.watch("starting the box", &operation, self.signals, None)?;
+        }
+        Ok(())
     }
 
     fn set_up(

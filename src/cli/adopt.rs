@@ -17,8 +17,11 @@ use crate::boxes::options::Settings;
 use crate::boxes::request::{self, Allowed};
 use crate::boxes::setup;
 use crate::config::Config;
-use crate::incus::manage::{Action, Force};
+use crate::incus::Client;
+use crate::incus::manage::{Action, Force, FullInstance};
 use crate::message;
+use crate::names::BoxName;
+use crate::sys::signals::Signals;
 
 /// The options of `create` that make sense for what exists.
 const OPTIONS: &[&str] = &[
@@ -58,40 +61,70 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
             "`{name}` is a virtual machine; only containers can be boxes"
         )));
     }
-    let was_running = there.status == "Running";
-    let allowed = if client.daemon().restricted { Allowed::Restricted } else { Allowed::All };
-    let adoption = adopt(there, user.as_ref(), &settings, allowed)?;
-    if adoption.restart && !has(matches, "yes") {
-        let question = format!("`{name}` has to be restarted for that; programs in it end. Go on?");
-        match ask::yes(&question, true) {
-            Some(true) => {}
-            Some(false) => return Ok(ExitCode::FAILURE),
-            None => {
-                return Err(Error::Usage(format!(
-                    "`{name}` has to be restarted, and nobody can be asked\nallow it: incusbox adopt --yes {name}"
-                )));
-            }
-        }
+    if !has(matches, "yes") && !may_restart(&there, user.as_ref(), &settings, &client)? {
+        return Ok(ExitCode::FAILURE);
     }
     let mut shown = Shown::new(has(matches, "verbose"));
+    adopt_one(&mut client, &mut signals, &mut shown, there, &settings, user.as_ref())?;
+    shown.clear();
+    message::say(super::PROGRAM, format!("`{name}` is a box: incusbox enter {name}"));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn allowed(client: &Client) -> Allowed {
+    if client.daemon().restricted { Allowed::Restricted } else { Allowed::All }
+}
+
+/// Whether a restart is not needed, or the user agrees to it.
+fn may_restart(
+    there: &FullInstance,
+    user: Option<&HostUser>,
+    settings: &Settings,
+    client: &Client,
+) -> Result<bool, Error> {
+    if !adopt(there.clone(), user, settings, allowed(client))?.restart {
+        return Ok(true);
+    }
+    let name = &there.name;
+    let question = format!("`{name}` has to be restarted for that; programs in it end. Go on?");
+    ask::yes(&question, true).ok_or_else(|| {
+        Error::Usage(format!(
+            "`{name}` has to be restarted, and nobody can be asked\nallow it: incusbox adopt --yes {name}"
+        ))
+    })
+}
+
+/// Makes a box of an instance, restarting it if that is needed.
+pub fn adopt_one(
+    client: &mut Client,
+    signals: &mut Signals,
+    shown: &mut Shown,
+    there: FullInstance,
+    settings: &Settings,
+    user: Option<&HostUser>,
+) -> Result<(), Error> {
+    let name = BoxName::new(&there.name)?;
+    let was_running = there.status == "Running";
+    let allowed = allowed(client);
+    let adoption = adopt(there, user, settings, allowed)?;
     if let Some(warning) = &adoption.warning {
         shown.warning(warning);
     }
     if settings.nesting {
-        ensure_profile(&mut client)?;
+        ensure_profile(client)?;
     }
     if adoption.restart {
-        change(&mut client, &mut signals, &name, Action::Stop, Force::No(SHUTDOWN_SECONDS))?;
+        change(client, signals, &name, Action::Stop, Force::No(SHUTDOWN_SECONDS))?;
     }
     let operation = client.put_instance(name.as_str(), &whole(&adoption.instance))?;
-    client.watch("changing the box", &operation, &mut signals, None)?;
+    client.watch("changing the box", &operation, signals, None)?;
     if adoption.restart || !was_running {
-        change(&mut client, &mut signals, &name, Action::Start, Force::Yes)?;
+        change(client, signals, &name, Action::Start, Force::Yes)?;
     }
     let wanted = request::Wanted {
         name: name.as_str(),
-        settings: &settings,
-        user: user.as_ref(),
+        settings,
+        user,
         mapping: adoption.mapping,
         source: serde_json::Value::Null,
         profiles: Vec::new(),
@@ -101,16 +134,13 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
         token: "",
     };
     let request = request::setup(&wanted, host::locale(), host::time_zone());
-    let result = setup::run(&mut client, &mut signals, &mut shown, name.as_str(), &request)?;
-    if let (Some(user), true) = (&user, shares_home(&settings, adoption.mapping)) {
-        setup::check_owners(&mut client, &mut signals, name.as_str(), user, &settings.home)?;
+    let result = setup::run(client, signals, shown, name.as_str(), &request)?;
+    if let (Some(user), true) = (user, shares_home(settings, adoption.mapping)) {
+        setup::check_owners(client, signals, name.as_str(), user, &settings.home)?;
     }
     let facts = json!({ "config": {
         "user.incusbox.state": "ready",
         "user.incusbox.distribution": result.distribution,
     }});
-    client.patch_instance(name.as_str(), &facts)?;
-    shown.clear();
-    message::say(super::PROGRAM, format!("`{name}` is a box: incusbox enter {name}"));
-    Ok(ExitCode::SUCCESS)
+    Ok(client.patch_instance(name.as_str(), &facts)?)
 }

@@ -9,6 +9,7 @@
 //! if a later step needs it. Each step leaves alone what is as wanted, so a set-up that was
 //! interrupted is simply run again.
 
+mod access;
 mod accounts;
 mod command;
 mod database;

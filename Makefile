@@ -18,10 +18,15 @@ HOST        = $(shell $(CARGO) -vV | sed -n 's/^host: //p')
 # a build id, by which incusbox-run names the agent's file in a box.
 AGENTFLAGS := -C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,--build-id=sha1
 
+UNITDIR    ?= $(PREFIX)/lib/systemd/user
+
 # Names by which incusbox is called as one of its subcommands.
 LINKS      := $(addprefix incusbox-,create enter list rm)
-INSTALLED  := $(BINDIR)/incusbox-run $(BINDIR)/incusbox $(addprefix $(BINDIR)/,$(LINKS)) $(LIBEXECDIR)/incusbox-agent $(MANDIR)/incusbox-run.1 \
-              $(BASHDIR)/incusbox-run $(ZSHDIR)/_incusbox-run $(FISHDIR)/incusbox-run.fish \
+PAGES      := incusbox-run.1 incusbox.1 $(addsuffix .1,$(addprefix incusbox-,create enter list info \
+              start stop restart rename rm set adopt upgrade setup doctor))
+INSTALLED  := $(addprefix $(BINDIR)/,incusbox-run incusbox $(LINKS)) $(LIBEXECDIR)/incusbox-agent \
+              $(addprefix $(MANDIR)/,$(PAGES)) $(UNITDIR)/incusbox-box@.service \
+              $(foreach name,incusbox-run incusbox,$(BASHDIR)/$(name) $(ZSHDIR)/_$(name) $(FISHDIR)/$(name).fish) \
               $(addprefix $(DOCDIR)/,LICENSE-MIT LICENSE-APACHE README.md CHANGELOG.md)
 
 FUZZ_SECONDS ?= 15
@@ -61,15 +66,17 @@ documents:
 # Builds nothing, so that `make && sudo make install` runs no compiler as root.
 install:
 	@test -e $(TARGET)/package/incusbox-agent -a -e $(TARGET)/package/man/incusbox-run.1 || { echo 'Nothing is built yet: run make first.' >&2; exit 1; }
-	install -d -m 755 $(addprefix $(DESTDIR),$(BINDIR) $(LIBEXECDIR) $(MANDIR) $(DOCDIR) $(BASHDIR) $(ZSHDIR) $(FISHDIR))
+	install -d -m 755 $(addprefix $(DESTDIR),$(BINDIR) $(LIBEXECDIR) $(MANDIR) $(DOCDIR) $(BASHDIR) $(ZSHDIR) $(FISHDIR) $(UNITDIR))
 	install -m 755 $(TARGET)/package/incusbox-run $(DESTDIR)$(BINDIR)/incusbox-run
 	install -m 755 $(TARGET)/package/incusbox $(DESTDIR)$(BINDIR)/incusbox
 	for link in $(LINKS); do ln -sf incusbox $(DESTDIR)$(BINDIR)/$$link; done
 	install -m 755 $(TARGET)/package/incusbox-agent $(DESTDIR)$(LIBEXECDIR)/incusbox-agent
-	install -m 644 $(TARGET)/package/man/incusbox-run.1 $(DESTDIR)$(MANDIR)/incusbox-run.1
-	install -m 644 $(TARGET)/package/bash/incusbox-run $(DESTDIR)$(BASHDIR)/incusbox-run
-	install -m 644 $(TARGET)/package/zsh/_incusbox-run $(DESTDIR)$(ZSHDIR)/_incusbox-run
-	install -m 644 $(TARGET)/package/fish/incusbox-run.fish $(DESTDIR)$(FISHDIR)/incusbox-run.fish
+	install -m 644 $(addprefix $(TARGET)/package/man/,$(PAGES)) $(DESTDIR)$(MANDIR)
+	install -m 644 $(addprefix $(TARGET)/package/bash/,incusbox-run incusbox) $(DESTDIR)$(BASHDIR)
+	install -m 644 $(addprefix $(TARGET)/package/zsh/,_incusbox-run _incusbox) $(DESTDIR)$(ZSHDIR)
+	install -m 644 $(addprefix $(TARGET)/package/fish/,incusbox-run.fish incusbox.fish) $(DESTDIR)$(FISHDIR)
+	sed 's|@BINDIR@|$(BINDIR)|' systemd-user/incusbox-box@.service >$(DESTDIR)$(UNITDIR)/incusbox-box@.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/incusbox-box@.service
 	install -m 644 LICENSE-MIT LICENSE-APACHE README.md CHANGELOG.md $(DESTDIR)$(DOCDIR)
 
 uninstall:

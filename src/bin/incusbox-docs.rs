@@ -8,15 +8,19 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Arg;
+use clap::{Arg, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
+use incusbox::cli;
 use incusbox::run::{arguments, environment};
 
 const PAGE: &str = include_str!("../../man/incusbox-run.1.in");
 const BASH: &str = include_str!("../../completions/boxes.bash");
 const ZSH: &str = include_str!("../../completions/boxes.zsh");
 const FISH: &str = include_str!("../../completions/boxes.fish");
+const INCUSBOX_PAGE: &str = include_str!("../../man/incusbox.1.in");
+const INCUSBOX_BASH: &str = include_str!("../../completions/incusbox.bash");
+const INCUSBOX_FISH: &str = include_str!("../../completions/incusbox.fish");
 
 fn main() -> ExitCode {
     let result = match std::env::args_os().nth(1) {
@@ -34,12 +38,20 @@ fn main() -> ExitCode {
 
 /// Writes everything below `directory`, under the names that it is installed by.
 fn write_all(directory: &Path) -> io::Result<()> {
-    let files = [
-        ("man/incusbox-run.1", page()?),
-        ("bash/incusbox-run", generated(Shell::Bash)? + BASH),
-        ("zsh/_incusbox-run", zsh()?),
-        ("fish/incusbox-run.fish", generated(Shell::Fish)? + FISH),
+    let run = arguments::definition;
+    let mut files = vec![
+        ("man/incusbox-run.1".to_owned(), page()?),
+        ("bash/incusbox-run".to_owned(), generated(Shell::Bash, run())? + BASH),
+        ("zsh/_incusbox-run".to_owned(), zsh(run(), "The box to run in")?),
+        ("fish/incusbox-run.fish".to_owned(), generated(Shell::Fish, run())? + FISH),
+        ("bash/incusbox".to_owned(), generated(Shell::Bash, cli::definition())? + INCUSBOX_BASH),
+        ("zsh/_incusbox".to_owned(), zsh(cli::definition(), "The box")?),
+        (
+            "fish/incusbox.fish".to_owned(),
+            generated(Shell::Fish, cli::definition())? + INCUSBOX_FISH,
+        ),
     ];
+    files.extend(incusbox_pages()?);
     for (name, content) in files {
         let path = directory.join(name);
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
@@ -88,19 +100,51 @@ fn escaped(text: &str) -> String {
     text.replace('-', "\\-")
 }
 
-fn generated(shell: Shell) -> io::Result<String> {
+/// The pages of incusbox and of each of its subcommands.
+fn incusbox_pages() -> io::Result<Vec<(String, String)>> {
+    let mut whole = cli::definition();
+    whole.build();
+    // `incusbox run` is described where incusbox-run is.
+    let subcommands: Vec<_> =
+        whole.get_subcommands().filter(|one| one.get_name() != "run").cloned().collect();
+    let names: Vec<String> =
+        subcommands.iter().map(|one| format!("incusbox-{}", one.get_name())).collect();
+    let reference = |name: &String| format!(".BR {} (1),", escaped(name));
+    let pages = names.iter().map(reference).collect::<Vec<_>>().join("\n");
+    let rest = put(INCUSBOX_PAGE, "@PAGES@", &pages)?;
+    let mut out = vec![("man/incusbox.1".to_owned(), rendered(whole.mut_args(brief))? + &rest)];
+    for (subcommand, name) in subcommands.into_iter().zip(&names) {
+        let title: &'static str = name.clone().leak();
+        let own = subcommand.name(title).bin_name(title).display_name(title).mut_args(brief);
+        let see = ".SH SEE ALSO\n.BR incusbox (1),\n.BR incusbox\\-run (1)\n";
+        out.push((format!("man/{name}.1"), rendered(own)? + see));
+    }
+    Ok(out)
+}
+
+/// A whole page made from a definition alone.
+fn rendered(command: Command) -> io::Result<String> {
     let mut out = Vec::new();
-    clap_complete::generate(shell, &mut arguments::definition(), "incusbox-run", &mut out);
+    let man = Man::new(command.version(env!("CARGO_PKG_VERSION"))).manual("User Commands");
+    man.render(&mut out)?;
     String::from_utf8(out).map_err(io::Error::other)
 }
 
-/// zsh: one function must do all, so the action for BOX is changed in the generated one.
-fn zsh() -> io::Result<String> {
-    let script = put(
-        &generated(Shell::Zsh)?,
-        "The box to run in:_default",
-        "The box to run in:_incusbox_boxes",
-    )?;
+fn generated(shell: Shell, command: Command) -> io::Result<String> {
+    let mut out = Vec::new();
+    let (mut command, name) = (command.clone(), command.get_name().to_owned());
+    clap_complete::generate(shell, &mut command, name, &mut out);
+    String::from_utf8(out).map_err(io::Error::other)
+}
+
+/// zsh: one function must do all, so the action for the box is changed in the generated one.
+fn zsh(command: Command, about: &str) -> io::Result<String> {
+    let script = generated(Shell::Zsh, command)?;
+    let default = format!("{about}:_default");
+    let script = match script.contains(&default) {
+        true => script.replace(&default, &format!("{about}:_incusbox_boxes")),
+        false => return Err(io::Error::other(format!("`{default}` is nowhere to be replaced"))),
+    };
     // Directly behind the `#compdef` line, which must be the first.
     let (first, rest) =
         script.split_once('\n').ok_or_else(|| io::Error::other("no zsh completion"))?;

@@ -49,7 +49,11 @@ impl HostUser {
         };
         Ok(Some(HostUser {
             groups: groups_of(&user),
-            group: group.map_or_else(|| user.name.clone(), |group| group.name),
+            // Directory services have groups such as `domain users`, which no group file may hold.
+            group: group
+                .map(|group| group.name)
+                .filter(|name| is_portable(name))
+                .unwrap_or_else(|| user.name.clone()),
             uid: user.uid.as_raw(),
             gid: user.gid.as_raw(),
             comment: user.gecos.to_string_lossy().into_owned(),
@@ -58,6 +62,12 @@ impl HostUser {
             name: user.name,
         }))
     }
+}
+
+/// Whether a name may stand in the account files of any system (POSIX, 3.281, and at most 32).
+fn is_portable(name: &str) -> bool {
+    let is_one = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    !name.is_empty() && name.len() <= 32 && !name.starts_with('-') && name.bytes().all(is_one)
 }
 
 fn sudo_caller() -> Option<Uid> {

@@ -1,4 +1,4 @@
-//! Where the image of a box comes from: a name ([`source`]) or a file ([`file`]).
+//! Where the image of a box comes from: a name ([`source`]) or a file ([`mod@file`]).
 
 pub mod error;
 pub mod file;

@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use tar::Header;
 
 use super::error::Fault;
+use super::records::Records;
 
 /// The most that the records before one entry may have, in bytes: a path of 4096, and xattrs.
 const MOST_RECORDS: u64 = 1 << 20;
@@ -77,19 +78,6 @@ pub struct Entries<R> {
     left: u64,
     /// What fills its last block up.
     padding: u64,
-}
-
-/// What stands in the records before an entry.
-#[derive(Default)]
-struct Records {
-    name: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-    size: Option<u64>,
-    uid: Option<u64>,
-    gid: Option<u64>,
-    mtime: Option<u64>,
-    xattrs: Xattrs,
-    is_sparse: bool,
 }
 
 /// Whether an archive begins like this: old ones have no magic, but all have a checksum.
@@ -237,57 +225,12 @@ impl<R: Read> Read for Entries<R> {
     }
 }
 
-impl Records {
-    /// Reads records `LENGTH KEY=VALUE\n`; LENGTH counts all of it.
-    fn read(&mut self, mut bytes: &[u8]) -> Result<(), Fault> {
-        let damaged =
-            || Fault::Damaged("an extended header of the archive is malformed".to_owned());
-        while !bytes.is_empty() && bytes[0] != 0 {
-            let space = bytes.iter().position(|b| *b == b' ').ok_or_else(damaged)?;
-            let length = number(&bytes[..space]).and_then(|length| usize::try_from(length).ok());
-            let length = length.filter(|length| *length > space + 1).ok_or_else(damaged)?;
-            let record = bytes.get(space + 1..length).ok_or_else(damaged)?;
-            let record = record.strip_suffix(b"\n").ok_or_else(damaged)?;
-            let equals = record.iter().position(|b| *b == b'=').ok_or_else(damaged)?;
-            self.take(&record[..equals], &record[equals + 1..])?;
-            bytes = &bytes[length..];
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, key: &[u8], value: &[u8]) -> Result<(), Fault> {
-        let whole = || {
-            number(value.split(|b| *b == b'.').next().unwrap_or_default())
-                .ok_or_else(|| Fault::Damaged("a number in an extended header is none".to_owned()))
-        };
-        match key {
-            b"path" => self.name = Some(value.to_vec()),
-            b"linkpath" => self.link = Some(value.to_vec()),
-            b"size" => self.size = Some(whole()?),
-            b"uid" => self.uid = Some(whole()?),
-            b"gid" => self.gid = Some(whole()?),
-            b"mtime" => self.mtime = whole().ok(),
-            _ => {
-                self.is_sparse |= key.starts_with(b"GNU.sparse.");
-                if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    self.xattrs.push((name.to_vec(), value.to_vec()));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 /// A number of a header; many programs leave a field empty for zero.
 fn filled<T: Into<u64>>(field: &[u8], number: io::Result<T>) -> Result<u64, Fault> {
     if field.iter().all(|byte| matches!(byte, 0 | b' ')) {
         return Ok(0);
     }
     number.map(Into::into).map_err(damaged)
-}
-
-fn number(digits: &[u8]) -> Option<u64> {
-    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {

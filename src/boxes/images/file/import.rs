@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 
 use super::architecture::fits;
 use super::compression::Compression;
-use super::container::{self, Config, Container};
+use super::container::{self, Config};
 use super::error::{Error, Fault};
 use super::layers;
-use super::metadata::{Init, Metadata, OCI, random};
+use super::metadata::{Init, Metadata, random};
 use super::recognise::{Backup, Kind, Root, recognise};
 use super::section::Section;
+use super::settings::{init_of, note};
 use super::temporary;
-use super::tree::{Tree, What};
+use super::tree::What;
 use crate::incus::Client;
 use crate::incus::images::Novelty;
 use crate::incus::upload::{Body, Failure, copy};
@@ -50,7 +51,7 @@ pub enum Progress {
     Sent(u64, Option<u64>),
 }
 
-/// What is asked about an upload: all that comes before it is told by [`Progress`].
+/// Who is told of it.
 type Tell<'a> = &'a mut dyn FnMut(Progress);
 
 impl ImageFile {
@@ -222,7 +223,7 @@ impl ImageFile {
         let mut metadata = self.metadata(architecture)?;
         metadata.describe(merged.os_release.as_deref().unwrap_or_default());
         let init = init_of(&merged.tree);
-        settings(&mut metadata, &container);
+        note(&mut metadata, &container);
         metadata.note_init(init);
         if matches!(merged.tree.find("etc"), Some((_, node)) if node.what == What::Directory) {
             metadata.name_hosts();
@@ -375,74 +376,9 @@ fn halves(path: &Path) -> Vec<PathBuf> {
     names.into_iter().map(|name| path.with_file_name(name)).collect()
 }
 
-/// Whether LXC finds something to start. A shell that is called `init` without anything to start
-/// is none: the images of Alpine have busybox there, and no services.
-fn init_of(tree: &Tree) -> Init {
-    let is_program = |path: &str| {
-        let (real, node) = tree.find(path)?;
-        matches!(node.what, What::File(_)).then_some(real)
-    };
-    let Some(init) = is_program("sbin/init") else { return Init::Missing };
-    let is_busybox = init.rsplit(|b| *b == b'/').next() == Some(b"busybox");
-    let starts = ["sbin/openrc", "etc/init.d/rcS", "usr/sbin/openrc"];
-    match is_busybox && !starts.iter().any(|path| is_program(path).is_some()) {
-        true => Init::Missing,
-        false => Init::Present,
-    }
-}
-
-/// Keeps a container image's settings as properties, lists as JSON.
-fn settings(metadata: &mut Metadata, container: &Container<'_>) {
-    if let Some(made) = seconds(&container.created) {
-        metadata.creation_date = made;
-    }
-    let list = |list: &Option<Vec<String>>| {
-        list.as_ref().and_then(|list| serde_json::to_string(list).ok())
-    };
-    let config = &container.config;
-    let values = [
-        ("name", container.name.clone()),
-        ("entrypoint", list(&config.entrypoint)),
-        ("cmd", list(&config.cmd)),
-        ("env", list(&config.env)),
-        ("workingdir", config.working_dir.clone()),
-        ("user", config.user.clone()),
-        ("stopsignal", config.stop_signal.clone()),
-    ];
-    for (name, value) in values {
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
-            metadata.properties.insert(format!("{OCI}{name}"), value);
-        }
-    }
-}
-
-/// Seconds since 1970 of a time `YYYY-MM-DDTHH:MM:SS…` (RFC 3339), taken for UTC, as it is written.
-fn seconds(time: &str) -> Option<i64> {
-    let number = |range: std::ops::Range<usize>| time.get(range)?.parse::<i64>().ok();
-    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
-    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
-    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) {
-        return None;
-    }
-    // Days of the civil calendar, years beginning in March.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
-    Some((days - 719_468) * 86_400 + hour * 3600 + minute * 60 + second)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_of_images_are_seconds() {
-        assert_eq!(seconds("1970-01-01T00:00:00Z"), Some(0));
-        assert_eq!(seconds("2026-11-22T05:33:04.123456789Z"), Some(1_795_325_584));
-        assert_eq!(seconds("2024-02-29T23:59:59+01:00"), Some(1_709_251_199));
-        for bad in ["", "yesterday", "0001-01-01T00:00:00Z", "2024-99-01T00:00:00Z", "2024-01"] {
-            assert_eq!(seconds(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn the_other_half_is_looked_for_where_exports_put_it() {

@@ -18,7 +18,9 @@ HOST        = $(shell $(CARGO) -vV | sed -n 's/^host: //p')
 # a build id, by which incusbox-run names the agent's file in a box.
 AGENTFLAGS := -C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,--build-id=sha1
 
-INSTALLED  := $(BINDIR)/incusbox-run $(LIBEXECDIR)/incusbox-agent $(MANDIR)/incusbox-run.1 \
+# Names by which incusbox is called as one of its subcommands.
+LINKS      := $(addprefix incusbox-,create enter list rm)
+INSTALLED  := $(BINDIR)/incusbox-run $(BINDIR)/incusbox $(addprefix $(BINDIR)/,$(LINKS)) $(LIBEXECDIR)/incusbox-agent $(MANDIR)/incusbox-run.1 \
               $(BASHDIR)/incusbox-run $(ZSHDIR)/_incusbox-run $(FISHDIR)/incusbox-run.fish \
               $(addprefix $(DOCDIR)/,LICENSE-MIT LICENSE-APACHE README.md CHANGELOG.md)
 
@@ -47,9 +49,11 @@ build: programs documents
 
 programs:
 	$(CARGO) build --locked --release --bin incusbox-run
+	@# By itself: what incusbox links must not change incusbox-run.
+	$(CARGO) build --locked --release --features cli --bin incusbox
 	RUSTFLAGS="$(RUSTFLAGS) $(AGENTFLAGS)" $(CARGO) build --locked --release --features agent --bin incusbox-agent --target $(HOST)
 	@# At a place whose name does not hold the machine's, for install and checks.
-	@mkdir -p $(TARGET)/package && cp -f $(TARGET)/$(HOST)/release/incusbox-agent $(TARGET)/release/incusbox-run $(TARGET)/package/
+	@mkdir -p $(TARGET)/package && cp -f $(TARGET)/$(HOST)/release/incusbox-agent $(TARGET)/release/incusbox-run $(TARGET)/release/incusbox $(TARGET)/package/
 
 documents:
 	$(CARGO) run --locked --quiet --features docs --bin incusbox-docs $(TARGET)/package
@@ -59,6 +63,8 @@ install:
 	@test -e $(TARGET)/package/incusbox-agent -a -e $(TARGET)/package/man/incusbox-run.1 || { echo 'Nothing is built yet: run make first.' >&2; exit 1; }
 	install -d -m 755 $(addprefix $(DESTDIR),$(BINDIR) $(LIBEXECDIR) $(MANDIR) $(DOCDIR) $(BASHDIR) $(ZSHDIR) $(FISHDIR))
 	install -m 755 $(TARGET)/package/incusbox-run $(DESTDIR)$(BINDIR)/incusbox-run
+	install -m 755 $(TARGET)/package/incusbox $(DESTDIR)$(BINDIR)/incusbox
+	for link in $(LINKS); do ln -sf incusbox $(DESTDIR)$(BINDIR)/$$link; done
 	install -m 755 $(TARGET)/package/incusbox-agent $(DESTDIR)$(LIBEXECDIR)/incusbox-agent
 	install -m 644 $(TARGET)/package/man/incusbox-run.1 $(DESTDIR)$(MANDIR)/incusbox-run.1
 	install -m 644 $(TARGET)/package/bash/incusbox-run $(DESTDIR)$(BASHDIR)/incusbox-run

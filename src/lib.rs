@@ -21,7 +21,7 @@
 
 pub mod agent;
 #[cfg(feature = "cli")]
-mod boxes;
+pub mod boxes;
 pub mod buffer;
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -14,6 +14,8 @@ mod demand;
 #[cfg(feature = "agent")]
 mod host;
 #[cfg(feature = "agent")]
+mod init;
+#[cfg(feature = "agent")]
 mod leftovers;
 #[cfg(feature = "agent")]
 mod limits;

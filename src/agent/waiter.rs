@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use super::protocol::{self, Failure, FromAgent, PROTOCOL, Reason, Request, ToAgent};
-use super::{login, supervise};
+use super::{init, login, supervise};
 use crate::exit::{self, ExitStatus};
 use crate::sys::process::{self, Forked};
 use crate::sys::{pipes, signals};
@@ -27,12 +27,26 @@ pub fn main() -> u8 {
                 exit::FAILURE
             }
         },
-        Some("setup") => super::setup::main(),
+        Some(work @ ("setup" | "upgrade")) => match install(&arguments[0], arguments.get(2)) {
+            Ok(()) if work == "setup" => super::setup::main(),
+            Ok(()) => super::setup::main_of_upgrade(),
+            Err(error) => {
+                complain(&error);
+                exit::FAILURE
+            }
+        },
         Some("print-environment") => match login::print_environment() {
             Ok(()) => 0,
             Err(_) => exit::FAILURE,
         },
         Some("probe") => match super::probe::run(&arguments[2..]) {
+            Ok(()) => 0,
+            Err(error) => {
+                complain(&error);
+                exit::FAILURE
+            }
+        },
+        Some("init") => match init::run() {
             Ok(()) => 0,
             Err(error) => {
                 complain(&error);
@@ -48,6 +62,15 @@ pub fn main() -> u8 {
             exit::FAILURE
         }
     }
+}
+
+/// Moves this program to its own path; it was copied under another name, so that nobody ever
+/// executes half of it.
+fn install(own_path: &OsString, target: Option<&OsString>) -> io::Result<()> {
+    let Some(target) = target.map(Path::new) else { return Ok(()) };
+    std::fs::rename(own_path, target)?;
+    remove_old_agents(target);
+    Ok(())
 }
 
 /// The client does not understand us (yet): plain words, which it shows when no greeting came.

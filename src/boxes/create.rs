@@ -18,12 +18,16 @@ use crate::agent::protocol::setup::SetupResult;
 use crate::incus::manage::{Action, Force, FullInstance};
 use crate::incus::{self, Client};
 use crate::names::BoxName;
+use crate::run::agent_file::AgentFile;
 use crate::sys::signals::Signals;
 
 /// How long removing a half-made box may take.
 const CLEANING: Duration = Duration::from_secs(60);
 /// Between two tries of it.
 const PAUSE: Duration = Duration::from_millis(300);
+
+/// How often the instance is tried to be made: without its profile, over what a dead try left.
+const TRIES: usize = 4;
 
 /// Where the steps are told.
 pub trait Progress {
@@ -44,9 +48,21 @@ pub struct Origin {
     pub source: Value,
     /// As the user named it.
     pub name: String,
-    /// Configuration that it needs.
-    pub config: Vec<(String, String)>,
+    /// Whether it has an init.
+    pub init: Init,
 }
+
+/// Whether what a box is made from has an init.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Init {
+    /// It has.
+    Own,
+    /// It has none and gets the agent as one, before it is started for the first time.
+    Agents,
+}
+
+/// Where the agent is an init.
+const INIT: &str = "/usr/local/lib/incusbox/init";
 
 /// Everything that is needed to make a box.
 pub struct Creation<'a> {
@@ -124,7 +140,7 @@ impl Creation<'_> {
         let request = self.instance(&wanted);
         let setup = request::setup(&wanted, host::locale(), host::time_zone());
         self.progress.step(&format!("making the box from {}", self.origin.name));
-        let result = self.make(&request).and_then(|()| self.set_up(&setup, mapping));
+        let result = self.make(&request, &mine).and_then(|()| self.set_up(&setup, mapping));
         if result.is_err() {
             self.progress.step("removing what was made");
             self.remove_half_made(&mine);
@@ -158,8 +174,9 @@ impl Creation<'_> {
 
     fn instance(&self, wanted: &Wanted<'_>) -> Value {
         let mut request = request::instance(wanted);
-        for (key, value) in &self.origin.config {
-            request["config"][key] = json!(value);
+        if self.origin.init == Init::Agents {
+            request["config"]["raw.lxc"] = json!(format!("lxc.init.cmd = {INIT} init"));
+            request["start"] = json!(false);
         }
         request
     }
@@ -178,62 +195,51 @@ impl Creation<'_> {
 
     /// Makes and starts the instance. Whether its profile is there and its name is free is not
     /// asked first: the refusal says so.
-    fn make(&mut self, request: &Value) -> Result<(), Error> {
-        let name = self.name.as_str().to_owned();
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let error = match self.client.create_instance(request) {
-                Ok(operation) => return self.watch_start(&operation),
-                Err(error) => error,
+    fn make(&mut self, request: &Value, mine: &str) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let source = match self.try_to_make(request) {
+                Err(Error::Incus(source)) => source,
+                result => return result,
             };
-            let text = error.text().unwrap_or_default().to_owned();
-            if tries < 3 && text.contains(NESTED) {
-                self.make_profile()?;
-            } else if text.contains("already exists") {
-                let there = self.client.full_instance(&name)?;
-                if tries > 2 || !is_half_made(&there) {
-                    return Err(Error::Exists { name, is_box: there.is_box() });
-                }
-                // The lock is ours, so its maker is dead.
-                self.progress.step("removing what an earlier try left");
-                let state = there.fact("state").unwrap_or_default().to_owned();
-                self.remove_half_made(&state);
-            } else {
-                return Err(error.into());
+            if source.text().is_some_and(|text| text.contains(NESTED)) {
+                ensure_profile(self.client)?;
+                continue;
             }
+            let name = self.name.as_str().to_owned();
+            let there = match self.client.full_instance(&name) {
+                Ok(there) => there,
+                Err(_) => return Err(source.into()),
+            };
+            let state = there.fact("state").unwrap_or_default().to_owned();
+            if state == mine {
+                let log = self.client.start_log(&name);
+                return Err(Error::Start { name, source, log });
+            }
+            if !is_half_made(&there) {
+                return Err(Error::Exists { name, is_box: there.is_box() });
+            }
+            // The lock is ours, so its maker is dead.
+            self.progress.step("removing what an earlier try left");
+            self.remove_half_made(&state);
         }
+        let name = self.name.as_str().to_owned();
+        Err(Error::BeingMade { name })
     }
 
-    fn watch_start(&mut self, operation: &str) -> Result<(), Error> {
+    fn try_to_make(&mut self, request: &Value) -> Result<(), Error> {
+        let operation = self.client.create_instance(request)?;
         let progress = &mut *self.progress;
         let mut tell = |text: &str| progress.detail(text);
-        let watched = self.client.watch("making the box", operation, self.signals, Some(&mut tell));
-        let source = match watched.map_err(Error::from) {
-            Err(Error::Incus(source)) => source,
-            result => return result,
-        };
-        let name = self.name.as_str().to_owned();
-        match self.client.full_instance(&name) {
-            // It was made: so it was its start that failed.
-            Ok(there) if there.status != "Running" => {
-                let log = self.client.start_log(&name);
-                Err(Error::Start { name, source, log })
-            }
-            _ => Err(source.into()),
+        let watched =
+            self.client.watch("making the box", &operation, self.signals, Some(&mut tell));
+        watched?;
+        if self.origin.init == Init::Agents {
+            let name = self.name.as_str();
+            AgentFile::find()?.push_as_init(self.client, name, INIT)?;
+            let operation = self.client.change_state(name, Action::Start, Force::Yes)?;
+            self.client.watch("starting the box", &operation, self.signals, None)?;
         }
-    }
-
-    fn make_profile(&mut self) -> Result<(), Error> {
-        let profile = request::nested_profile(self.allowed(), host::has_security_module());
-        match self.client.create_profile(&profile) {
-            Ok(()) => Ok(()),
-            // Somebody was faster.
-            Err(error) if error.text().is_some_and(|text| text.contains("already exists")) => {
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
-        }
+        Ok(())
     }
 
     fn set_up(
@@ -264,6 +270,11 @@ impl Creation<'_> {
             let Ok(mut client) = Client::connect(self.client.project().map(str::to_owned)) else {
                 return;
             };
+            // An operation that makes it may not have come to its name yet; and when it fails it
+            // would take away whatever has its name by then.
+            for operation in client.operations_on(self.name.as_str()).unwrap_or_default() {
+                let _gone_with_it = client.wait("waiting for Incus", &operation, CLEANING);
+            }
             match client.full_instance(self.name.as_str()) {
                 Ok(there) if there.fact("state") == Some(mine) => {
                     let _next_round = remove(&mut client, &there);
@@ -278,6 +289,21 @@ impl Creation<'_> {
         self.progress.warning(&format!(
             "the half-made box `{name}` could not be removed\nremove it: incus delete --force {name}"
         ));
+    }
+}
+
+/// Makes the profile of boxes with containers inside, unless it is there.
+///
+/// # Errors
+/// Everything in [`incus::Error`].
+pub fn ensure_profile(client: &mut Client) -> Result<(), incus::Error> {
+    let allowed = if client.daemon().restricted { Allowed::Restricted } else { Allowed::All };
+    let profile = request::nested_profile(allowed, host::has_security_module());
+    match client.create_profile(&profile) {
+        Err(error) if !error.text().is_some_and(|text| text.contains("already exists")) => {
+            Err(error)
+        }
+        _ => Ok(()),
     }
 }
 

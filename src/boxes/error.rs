@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use super::images;
 use super::options::BadValue;
 use crate::config::BadConfig;
 use crate::incus;
@@ -26,6 +27,8 @@ pub enum Error {
     Incus(incus::Error),
     /// The agent could not be found or copied.
     Agent(run::Error),
+    /// The image cannot be had.
+    Image(images::Error),
     /// There is no such box.
     NoBox { name: String, near: Vec<String> },
     /// The instance is not one of incusbox's.
@@ -67,6 +70,7 @@ from!(BadValue, Value);
 from!(BadConfig, Config);
 from!(incus::Error, Incus);
 from!(run::Error, Agent);
+from!(images::Error, Image);
 
 impl From<Interrupted> for Error {
     fn from(interrupted: Interrupted) -> Error {
@@ -86,6 +90,7 @@ impl fmt::Display for Error {
             Error::Config(error) => error.fmt(f),
             Error::Incus(error) => error.fmt(f),
             Error::Agent(error) => error.fmt(f),
+            Error::Image(error) => error.fmt(f),
             Error::NoBox { name, near } => {
                 write!(f, "there is no box `{name}`")?;
                 match near.is_empty() {

@@ -3,13 +3,14 @@
 //! A box is an Incus instance with its facts in its own configuration (`user.incusbox.*`), so that
 //! any client sees the same box and there is no second data base.
 
-pub mod create;
-pub mod doctor;
-pub mod error;
-pub mod host;
-pub mod lock;
-pub mod options;
-pub mod remedy;
-pub mod request;
-pub mod setup;
+pub(crate) mod change;
+pub(crate) mod create;
+pub(crate) mod doctor;
+pub(crate) mod error;
+pub(crate) mod host;
 pub mod images;
+pub(crate) mod lock;
+pub(crate) mod options;
+pub(crate) mod remedy;
+pub(crate) mod request;
+pub(crate) mod setup;

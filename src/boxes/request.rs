@@ -121,7 +121,7 @@ pub fn id_map(user: &HostUser) -> String {
 }
 
 /// Devices by name. Their names hold the user's id, for several users can share a box.
-fn devices(wanted: &Wanted<'_>) -> Devices {
+pub fn devices(wanted: &Wanted<'_>) -> Devices {
     let settings = wanted.settings;
     let mut devices = Devices::new();
     let shift = wanted.mapping == Mapping::Shift;

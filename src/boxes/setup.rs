@@ -10,7 +10,7 @@ use super::options::Home;
 use crate::agent::protocol::setup::{SetupEvent, SetupRequest, SetupResult};
 use crate::incus::Client;
 use crate::message::printable;
-use crate::run::agent_file::AgentFile;
+use crate::run::agent_file::{AgentFile, PLACES};
 use crate::sys::signals::Signals;
 
 /// Puts the agent into the running box `name` and has it do what `request` says.
@@ -24,11 +24,43 @@ pub fn run(
     name: &str,
     request: &SetupRequest,
 ) -> Result<SetupResult, Error> {
-    progress.step("copying the agent into the box");
-    let agent = AgentFile::find()?;
-    let (temporary, path) = agent.push(client, name)?;
     let request = serde_json::to_vec(request)
         .map_err(|error| Error::Host { doing: "writing a request", source: error.into() })?;
+    work(client, signals, progress, name, "setup", &request)
+}
+
+/// Has the agent bring the box's packages up to date.
+///
+/// # Errors
+/// Everything in [`Error`].
+pub fn upgrade(
+    client: &mut Client,
+    signals: &mut Signals,
+    progress: &mut dyn Progress,
+    name: &str,
+) -> Result<SetupResult, Error> {
+    work(client, signals, progress, name, "upgrade", b"")
+}
+
+fn work(
+    client: &mut Client,
+    signals: &mut Signals,
+    progress: &mut dyn Progress,
+    name: &str,
+    verb: &str,
+    request: &[u8],
+) -> Result<SetupResult, Error> {
+    let agent = AgentFile::find()?;
+    let path = agent.path_in(PLACES[0]);
+    let (program, path) = match client.file_exists(name, &path)? {
+        true => (path, None),
+        false => {
+            progress.step("copying the agent into the box");
+            let (temporary, path) = agent.push(client, name)?;
+            (temporary, Some(path))
+        }
+    };
+    let command: Vec<&str> = [program.as_str(), verb].into_iter().chain(path.as_deref()).collect();
     let mut end = None;
     let mut take = |line: &[u8]| match serde_json::from_slice(line) {
         Ok(SetupEvent::Step(text)) => progress.step(&printable(&text)),
@@ -38,8 +70,7 @@ pub fn run(
         // What is no event was written by something that the agent started.
         Err(_) => progress.output(&printable(&String::from_utf8_lossy(line))),
     };
-    let ended =
-        client.run_helper(name, &[&temporary, "setup", &path], &request, signals, &mut take)?;
+    let ended = client.run_helper(name, &command, request, signals, &mut take)?;
     match end {
         Some(SetupEvent::Done(result)) => Ok(result),
         Some(SetupEvent::Failed { step, text }) => {
@@ -99,7 +130,7 @@ pub fn check_owners(
         let name = probe.0.file_name().unwrap_or_default().to_string_lossy().into_owned();
         format!("{}/{name}", user.home)
     };
-    let agent = AgentFile::find()?.path_in(crate::run::agent_file::PLACES[0]);
+    let agent = AgentFile::find()?.path_in(PLACES[0]);
     let ids = [user.uid.to_string(), user.gid.to_string()];
     let (seen_by_box, made_by_box) = (inside(&mine), inside(&theirs));
     let command = [&agent, "probe", &ids[0], &ids[1], &seen_by_box, &made_by_box];

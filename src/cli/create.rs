@@ -1,28 +1,58 @@
 //! `incusbox create`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 
+use super::adopt::adopt_one;
 use super::lifecycle::catch;
 use super::progress::Shown;
 use super::{connect, flag, json_flag, print_json};
 use crate::agent::protocol::setup::SetupResult;
-use crate::boxes::create::{Creation, Origin};
+use crate::boxes::create::{Creation, Init, Origin, Progress, remove};
 use crate::boxes::error::Error;
 use crate::boxes::host::HostUser;
-use crate::boxes::options::{Kind, OPTIONS, Settings, Values};
+use crate::boxes::images::file::{ImageFile, Init as FileInit, Progress as FileProgress};
+use crate::boxes::images::{self, Remotes, Source};
+use crate::boxes::options::{BoxOption, Kind, OPTIONS, Settings, Values};
 use crate::config::Config;
+use crate::incus::Client;
+use crate::incus::images::Novelty;
 use crate::message;
 use crate::names::BoxName;
+use crate::sys::signals::Signals;
 
 pub fn define(command: Command) -> Command {
-    let mut command = command
+    let command = command
         .about("Make a box")
         .long_about("Make a box and start it. Options may also stand in incusbox.toml, for all new boxes or for one of a certain name.")
         .arg(Arg::new("name").value_name("NAME").required(true).help("The box's name"));
-    for option in OPTIONS {
+    define_options(command, |_| true)
+        .arg(
+            Arg::new("clone")
+                .long("clone")
+                .value_name("BOX")
+                .conflicts_with("image")
+                .help("Copy this box instead of an image"),
+        )
+        .arg(
+            Arg::new("image-file")
+                .long("image-file")
+                .value_name("FILE")
+                .conflicts_with_all(["image", "clone"])
+                .help("Make it from a file: a root directory, an image or backup of Incus's, or what `docker save` wrote"),
+        )
+        .arg(flag("dry-run", "Only write the request to Incus that would be made"))
+        .arg(flag("verbose", "Say every step, and what programs in the box write").short('v'))
+        .arg(json_flag())
+}
+
+/// The options of the table that `is_one` says yes to.
+pub fn define_options(command: Command, is_one: fn(&BoxOption) -> bool) -> Command {
+    let mut command = command;
+    for option in OPTIONS.iter().filter(|option| is_one(option)) {
         let argument = Arg::new(option.name).long(option.name).value_name(option.value);
         let help = match option.default {
             Some(default) => format!("{} [default: {default}]", option.help),
@@ -43,16 +73,6 @@ pub fn define(command: Command) -> Command {
         }
     }
     command
-        .arg(
-            Arg::new("clone")
-                .long("clone")
-                .value_name("BOX")
-                .conflicts_with("image")
-                .help("Copy this box instead of an image"),
-        )
-        .arg(flag("dry-run", "Only write the request to Incus that would be made"))
-        .arg(flag("verbose", "Say every step, and what programs in the box write").short('v'))
-        .arg(json_flag())
 }
 
 /// `no-NAME` for a switch.
@@ -63,7 +83,7 @@ fn no_name(name: &str) -> Option<&'static str> {
 pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let name = BoxName::new(matches.get_one::<String>("name").cloned().unwrap_or_default())?;
     let config = Config::load()?;
-    let mut values = given(matches);
+    let mut values = given(matches, |_| true);
     values.underlay(&config.values_for(name.as_str()));
     make(matches, &name, &values).map(|()| ExitCode::SUCCESS)
 }
@@ -81,12 +101,15 @@ pub fn make_default(matches: &ArgMatches, config: &Config, name: &BoxName) -> Re
 
 /// The image that matches the host.
 fn host_image() -> String {
-    "debian".to_owned()
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let told = read("/etc/os-release").or_else(|| read("/usr/lib/os-release")).unwrap_or_default();
+    images::names::for_host(&told).map_or_else(|| "debian".to_owned(), |name| name.to_string())
 }
 
-fn given(matches: &ArgMatches) -> Values {
+/// What the command line says of the options that `is_one` says yes to.
+pub fn given(matches: &ArgMatches, is_one: fn(&BoxOption) -> bool) -> Values {
     let mut values = Values::default();
-    for option in OPTIONS {
+    for option in OPTIONS.iter().filter(|option| is_one(option)) {
         let off = no_name(option.name).is_some_and(|no| matches.get_flag(no));
         if off {
             values.set(option, vec!["off".to_owned()]);
@@ -97,7 +120,8 @@ fn given(matches: &ArgMatches) -> Values {
     values
 }
 
-fn has(matches: &ArgMatches, name: &str) -> bool {
+/// Whether a flag is given; false where the subcommand has none of this name.
+pub fn has(matches: &ArgMatches, name: &str) -> bool {
     matches.try_get_one::<bool>(name).ok().flatten().copied().unwrap_or(false)
 }
 
@@ -108,7 +132,15 @@ fn make(matches: &ArgMatches, name: &BoxName, values: &Values) -> Result<(), Err
     let mut client = connect(matches)?;
     let mut signals = catch()?;
     let mut shown = Shown::new(has(matches, "verbose"));
-    let origin = origin(matches, &settings)?;
+    if let Some(path) = matches.try_get_one::<String>("image-file").ok().flatten() {
+        let file = ImageFile::open(Path::new(path)).map_err(images::Error::from)?;
+        if file.backup().is_some() {
+            let what = (&file, &settings, user.as_ref());
+            restore(&mut client, &mut signals, &mut shown, name, what)?;
+            return ready(name, &mut shown);
+        }
+    }
+    let Chosen { origin, temporary } = choose(matches, &mut client, &settings, &mut shown)?;
     let mut creation = Creation {
         client: &mut client,
         signals: &mut signals,
@@ -119,19 +151,32 @@ fn make(matches: &ArgMatches, name: &BoxName, values: &Values) -> Result<(), Err
         origin,
     };
     if has(matches, "dry-run") {
-        return print_json(&creation.request()?);
+        let request = creation.request();
+        forget(&mut client, temporary);
+        return print_json(&request?);
     }
-    let result = creation.run()?;
-    shown.clear();
+    let result = creation.run();
+    forget(&mut client, temporary);
+    let result = result?;
     match has(matches, "json") {
-        true => print_json(&told(name, &result)),
-        false => {
-            message::say(
-                super::PROGRAM,
-                format!("the box `{name}` is ready: incusbox enter {name}"),
-            );
-            Ok(())
+        true => {
+            shown.clear();
+            print_json(&told(name, &result))
         }
+        false => ready(name, &mut shown),
+    }
+}
+
+fn ready(name: &BoxName, shown: &mut Shown) -> Result<(), Error> {
+    shown.clear();
+    message::say(super::PROGRAM, format!("the box `{name}` is ready: incusbox enter {name}"));
+    Ok(())
+}
+
+/// Deletes an image that was brought in for this box alone; the box does not need it any more.
+fn forget(client: &mut Client, image: Option<String>) {
+    if let Some(Err(error)) = image.map(|fingerprint| client.delete_image(&fingerprint)) {
+        message::say(super::PROGRAM, format!("warning: the image could not be deleted: {error}"));
     }
 }
 
@@ -145,14 +190,82 @@ fn told(name: &BoxName, result: &SetupResult) -> Value {
     })
 }
 
-/// What the box is made from.
-fn origin(matches: &ArgMatches, settings: &Settings) -> Result<Origin, Error> {
-    if let Some(other) = matches.try_get_one::<String>("clone").ok().flatten() {
+/// What the box is made from, and the image that goes again when it is made.
+struct Chosen {
+    origin: Origin,
+    temporary: Option<String>,
+}
+
+fn choose(
+    matches: &ArgMatches,
+    client: &mut Client,
+    settings: &Settings,
+    shown: &mut Shown,
+) -> Result<Chosen, Error> {
+    let text = |name: &str| matches.try_get_one::<String>(name).ok().flatten();
+    if let Some(other) = text("clone") {
         let other = BoxName::new(other)?;
         let source = json!({ "type": "copy", "source": other.as_str() });
-        return Ok(Origin { source, name: format!("a copy of {other}"), config: Vec::new() });
+        let origin = Origin { source, name: format!("a copy of {other}"), init: Init::Own };
+        return Ok(Chosen { origin, temporary: None });
+    }
+    if let Some(path) = text("image-file") {
+        return import(client, path, shown);
     }
     let image = settings.image.clone().unwrap_or_else(host_image);
-    let source = json!({ "type": "image", "alias": image });
-    Ok(Origin { source, name: image, config: Vec::new() })
+    let found = images::find(client, &Remotes::load()?, &image)?;
+    let origin = Origin { source: value(&found.source)?, name: image, init: Init::Own };
+    Ok(Chosen { origin, temporary: None })
+}
+
+/// Brings a file to Incus as an image.
+fn import(client: &mut Client, path: &str, shown: &mut Shown) -> Result<Chosen, Error> {
+    let file = ImageFile::open(Path::new(path)).map_err(images::Error::from)?;
+    shown.step(&format!("reading {path}"));
+    let mut tell = |progress: FileProgress| match progress {
+        FileProgress::Layers(read, all) => shown.detail(&format!("layer {read} of {all}")),
+        FileProgress::Sent(sent, Some(all)) if all > 0 => {
+            shown.detail(&format!("{}% sent", sent * 100 / all));
+        }
+        FileProgress::Sent(sent, _) => shown.detail(&format!("{} MB sent", sent / 1_000_000)),
+    };
+    let imported = file.import(client, &mut tell).map_err(images::Error::from)?;
+    let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let init = if imported.init == FileInit::Missing { Init::Agents } else { Init::Own };
+    let origin = Origin { source: value(&Source::here(&imported.fingerprint))?, name, init };
+    let temporary = (imported.novelty == Novelty::New).then_some(imported.fingerprint);
+    Ok(Chosen { origin, temporary })
+}
+
+fn value(source: &Source) -> Result<Value, Error> {
+    serde_json::to_value(source)
+        .map_err(|error| Error::Host { doing: "writing a request", source: error.into() })
+}
+
+/// Makes a box of an instance that was exported: it comes back as it was, and becomes a box.
+fn restore(
+    client: &mut Client,
+    signals: &mut Signals,
+    shown: &mut Shown,
+    name: &BoxName,
+    (file, settings, user): (&ImageFile, &Settings, Option<&HostUser>),
+) -> Result<(), Error> {
+    if let Ok(there) = client.full_instance(name.as_str()) {
+        return Err(Error::Exists { name: name.to_string(), is_box: there.is_box() });
+    }
+    shown.step("restoring the backup");
+    let mut tell = |progress: FileProgress| {
+        if let FileProgress::Sent(sent, Some(all)) = progress {
+            shown.detail(&format!("{}% sent", sent * 100 / all.max(1)));
+        }
+    };
+    file.restore(client, name.as_str(), None, &mut tell).map_err(images::Error::from)?;
+    let there = client.full_instance(name.as_str())?;
+    let adopted = adopt_one(client, signals, shown, there.clone(), settings, user);
+    if adopted.is_err() {
+        shown.step("removing what was made");
+        let there = client.full_instance(name.as_str())?;
+        remove(client, &there)?;
+    }
+    adopted
 }

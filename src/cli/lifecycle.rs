@@ -1,6 +1,7 @@
 //! `incusbox start`, `stop`, `restart` and `rename`.
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
@@ -14,8 +15,10 @@ use crate::message;
 use crate::names::BoxName;
 use crate::sys::signals::Signals;
 
-/// How long a box may take to shut down, in seconds. systemd gives a service 90.
-const SHUTDOWN_SECONDS: u32 = 100;
+/// How long a box may take to shut down. systemd gives a service 90 s.
+const SHUTDOWN: Duration = Duration::from_secs(100);
+/// How long it is waited for before it is told again, in seconds.
+pub const SHUTDOWN_SECONDS: u32 = 15;
 
 fn boxes_argument() -> Arg {
     Arg::new("boxes")
@@ -105,12 +108,20 @@ pub fn change(
     };
     let mut shown = Shown::new(false);
     shown.step(&format!("{verb} {name}"));
-    let begun = client.change_state(name.as_str(), action, force);
-    let operation = match begun {
-        Ok(operation) => operation,
-        Err(error) => return Err(missing(client, name, error)),
+    let began = Instant::now();
+    let ended = loop {
+        let operation = match client.change_state(name.as_str(), action, force) {
+            Ok(operation) => operation,
+            Err(error) => return Err(missing(client, name, error)),
+        };
+        let ended = client.watch(doing, &operation, signals, None).map_err(Error::from);
+        let timed_out = matches!(&ended, Err(Error::Incus(error))
+            if error.text().is_some_and(|text| text.contains("deadline exceeded")));
+        // An init that is just starting does not hear that it shall stop, so it is told again.
+        if !timed_out || began.elapsed() >= SHUTDOWN {
+            break ended;
+        }
     };
-    let ended = client.watch(doing, &operation, signals, None).map_err(Error::from);
     shown.clear();
     match ended {
         Err(Error::Incus(error)) => {

@@ -3,6 +3,7 @@
 //! [`main`] reads top-down: the command line, the subcommand, its end. What the subcommands share
 //! is here: the connection, and the voices on stdout and stderr.
 
+mod adopt;
 mod ask;
 mod create;
 mod doctor;
@@ -12,8 +13,10 @@ mod lifecycle;
 mod list;
 mod progress;
 mod rm;
+mod set;
 mod setup;
 mod table;
+mod upgrade;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -28,7 +31,7 @@ use crate::incus::instances::near;
 use crate::incus::manage::FullInstance;
 use crate::incus::{self, Client};
 use crate::message;
-use crate::names::BoxName;
+use crate::names::{BoxName, distance};
 use crate::sys::signals;
 
 /// The name that messages begin with.
@@ -55,6 +58,9 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { name: "restart", define: lifecycle::define_restart, run: lifecycle::restart },
     Subcommand { name: "rename", define: lifecycle::define_rename, run: lifecycle::rename },
     Subcommand { name: "rm", define: rm::define, run: rm::run },
+    Subcommand { name: "set", define: set::define, run: set::run },
+    Subcommand { name: "adopt", define: adopt::define, run: adopt::run },
+    Subcommand { name: "upgrade", define: upgrade::define, run: upgrade::run },
     Subcommand { name: "setup", define: setup::define, run: setup::run },
     Subcommand { name: "doctor", define: doctor::define, run: doctor::run },
 ];
@@ -144,8 +150,20 @@ fn explain(error: &clap::Error) -> ExitCode {
         words.join(" ")
     });
     let command = command.unwrap_or_else(|| PROGRAM.to_owned());
-    message::say(PROGRAM, format!("{}\nsee: {command} --help", lines.join(" ")));
+    let meant =
+        meant(error).map(|name| format!("\ndid you mean: {PROGRAM} {name}")).unwrap_or_default();
+    message::say(PROGRAM, format!("{}{meant}\nsee: {command} --help", lines.join(" ")));
     USAGE.into()
+}
+
+/// The subcommand most like one that does not exist.
+fn meant(error: &clap::Error) -> Option<&'static str> {
+    use clap::error::{ContextKind, ContextValue};
+    let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    let near = SUBCOMMANDS.iter().map(|one| (distance(wrong, one.name), one.name)).min()?;
+    (near.0 <= 1 + wrong.len() / 3).then_some(near.1)
 }
 
 /// Writes to stdout. A reader that left is no failure of ours.

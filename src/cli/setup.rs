@@ -196,13 +196,17 @@ fn record() -> Result<PathBuf, Error> {
 fn opposite(step: &Remedy) -> Option<Vec<String>> {
     let Remedy::AsRoot(words) = step else { return None };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let back: Vec<&str> = match words[..] {
-        ["usermod", "--add-subuids", ids, who] => vec!["usermod", "--del-subuids", ids, who],
-        ["usermod", "--add-subgids", ids, who] => vec!["usermod", "--del-subgids", ids, who],
-        ["usermod", "--append", "--groups", group, who] => vec!["gpasswd", "--delete", who, group],
-        _ => return None,
-    };
-    Some(back.into_iter().map(str::to_owned).collect())
+    // usermod adds a range of root's, but takes none away while root has a process: always.
+    let line_of = |ids: &str| format!("/^root:{}:1$/d", ids.split('-').next().unwrap_or(ids));
+    let without = |ids: &str, file: &str| ["sed", "-i", &line_of(ids), file].map(str::to_owned);
+    match words[..] {
+        ["usermod", "--add-subuids", ids, "root"] => Some(without(ids, "/etc/subuid").into()),
+        ["usermod", "--add-subgids", ids, "root"] => Some(without(ids, "/etc/subgid").into()),
+        ["usermod", "--append", "--groups", group, who] => {
+            Some(["gpasswd", "--delete", who, group].map(str::to_owned).into())
+        }
+        _ => None,
+    }
 }
 
 fn remember(step: &Remedy) -> Result<(), Error> {
@@ -248,7 +252,7 @@ mod tests {
         let back = |words: &[&str]| opposite(&Remedy::as_root(words)).map(shell_words::join);
         assert_eq!(
             back(&["usermod", "--add-subuids", "1000-1000", "root"]).as_deref(),
-            Some("usermod --del-subuids 1000-1000 root")
+            Some("sed -i '/^root:1000:1$/d' /etc/subuid")
         );
         assert_eq!(
             back(&["usermod", "--append", "--groups", "incus-admin", "dev"]).as_deref(),

@@ -23,7 +23,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Client {
     daemon: Daemon,
     project: Option<String>,
-    stream: UnixStream,
+    pub(super) stream: UnixStream,
     /// Bytes that arrived and are not used yet.
     inbox: Vec<u8>,
 }
@@ -318,7 +318,7 @@ fn checked_operation<'a>(doing: &'static str, operation: &'a str) -> Result<&'a 
     }
 }
 
-fn broken(doing: &'static str, source: io::Error) -> Error {
+pub(super) fn broken(doing: &'static str, source: io::Error) -> Error {
     match source.kind() {
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Error::Closed { doing },
         _ => Error::Io { doing, source },

@@ -18,20 +18,34 @@ use crate::sys::signals::Signals;
 /// How often an operation's progress is asked for.
 const TICK: Duration = Duration::from_millis(250);
 
+/// How often a state that could not be read is asked for again.
+const STATE_TRIES: usize = 5;
+/// Between two of these.
+const STATE_PAUSE: Duration = Duration::from_millis(100);
+
 /// Devices or configuration, by name.
 pub type Devices = BTreeMap<String, BTreeMap<String, String>>;
+
+/// Go writes `null` for a map or a list that was never made, as those of an instance in the making.
+fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
 
 /// What the daemon says of itself.
 #[derive(Debug, Deserialize)]
 pub struct Server {
     /// Names of extensions to the API.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub api_extensions: Vec<String>,
     /// `trusted` or `untrusted`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub auth: String,
     /// Its surroundings; empty for who is not trusted.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub environment: Environment,
 }
 
@@ -39,13 +53,13 @@ pub struct Server {
 #[derive(Debug, Default, Deserialize)]
 pub struct Environment {
     /// Version of Incus.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub server_version: String,
     /// Architectures that it runs, its own first.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub architectures: Vec<String>,
     /// What the kernel can do.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub kernel_features: BTreeMap<String, String>,
 }
 
@@ -64,31 +78,37 @@ pub struct FullInstance {
     /// `Running`, `Stopped`, `Frozen` …
     pub status: String,
     /// `container` or `virtual-machine`.
-    #[serde(rename = "type", default)]
+    #[serde(rename = "type", default, deserialize_with = "null_is_default")]
     pub kind: String,
     /// The machine's architecture.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub architecture: String,
     /// When it was made (RFC 3339).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub created_at: String,
+    /// What somebody wrote about it.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub description: String,
+    /// Whether it is deleted when it stops.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub ephemeral: bool,
     /// Its profiles.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub profiles: Vec<String>,
     /// Its own configuration.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub config: BTreeMap<String, String>,
     /// Its own devices.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub devices: Devices,
     /// Configuration with that of its profiles.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub expanded_config: BTreeMap<String, String>,
     /// Devices with those of its profiles.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub expanded_devices: Devices,
     /// What changes while it runs.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub state: Option<State>,
 }
 
@@ -96,19 +116,19 @@ pub struct FullInstance {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct State {
     /// Process id of its init, on the host.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub pid: i64,
     /// How many processes run in it; -1 where that cannot be told.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub processes: i64,
     /// When it was started (RFC 3339).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub started_at: String,
     /// Its memory.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub memory: Memory,
     /// Its network interfaces; null when it is stopped.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub network: Option<BTreeMap<String, Interface>>,
 }
 
@@ -116,7 +136,7 @@ pub struct State {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Memory {
     /// In use, in bytes; 0 where the host does not tell.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub usage: u64,
 }
 
@@ -124,7 +144,7 @@ pub struct Memory {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Interface {
     /// Its addresses.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub addresses: Vec<Address>,
 }
 
@@ -169,13 +189,13 @@ pub struct Profile {
     /// Its name.
     pub name: String,
     /// What it is for.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub description: String,
     /// Configuration.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub config: BTreeMap<String, String>,
     /// Devices.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub devices: Devices,
 }
 
@@ -239,7 +259,17 @@ impl Client {
     /// [`Error::Refused`] with code 404 when there is none of this name.
     pub fn full_instance(&mut self, name: &str) -> Result<FullInstance, Error> {
         let target = self.target(&format!("/1.0/instances/{name}"), "recursion=1");
-        self.get("asking about the box", &target)
+        let mut asked = self.get("asking about the box", &target);
+        // Incus reads the state of an instance that starts or stops in several steps; one that
+        // fails in between (`Invalid PID`) is right a moment later.
+        for _ in 0..STATE_TRIES {
+            if !matches!(&asked, Err(error) if error.code() == Some(500)) {
+                break;
+            }
+            std::thread::sleep(STATE_PAUSE);
+            asked = self.get("asking about the box", &target);
+        }
+        asked
     }
 
     /// Makes an instance; the path of the operation.
@@ -331,6 +361,30 @@ impl Client {
         let request = serde_json::to_value(profile)
             .map_err(|error| Error::Malformed { doing, what: error.to_string() })?;
         self.tell(doing, "POST", &target, &request)
+    }
+
+    /// The running operations that concern an instance, as paths.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn operations_on(&mut self, name: &str) -> Result<Vec<String>, Error> {
+        #[derive(Deserialize)]
+        struct Running {
+            id: String,
+            #[serde(default)]
+            resources: Option<BTreeMap<String, Vec<String>>>,
+        }
+        let target = self.target("/1.0/operations", "recursion=1");
+        let by_status: BTreeMap<String, Vec<Running>> =
+            self.get("asking what the daemon does", &target)?;
+        let path = format!("/1.0/instances/{name}");
+        let concerns = |running: &Running| {
+            let all = running.resources.iter().flat_map(BTreeMap::values).flatten();
+            all.into_iter().any(|url| url.split('?').next() == Some(path.as_str()))
+        };
+        let running = by_status.into_iter().filter(|(status, _)| status == "running");
+        let running = running.flat_map(|(_, all)| all).filter(concerns);
+        Ok(running.map(|running| format!("/1.0/operations/{}", running.id)).collect())
     }
 
     /// The line of an instance's log that says why its start failed.
@@ -470,7 +524,8 @@ mod tests {
             "lo":{"addresses":[{"family":"inet","address":"127.0.0.1","scope":"local"}]}}}}"#;
         let instance: FullInstance = serde_json::from_str(told).expect("an instance");
         assert_eq!(instance.addresses(), ["10.0.0.2", "fd42::1"]);
-        let stopped = r#"{"name":"a","status":"Stopped","state":{"network":null}}"#;
+        let stopped = r#"{"name":"a","status":"Stopped","config":null,"devices":null,"profiles":null,
+            "expanded_config":null,"expanded_devices":null,"state":{"network":null,"memory":null}}"#;
         let instance: FullInstance = serde_json::from_str(stopped).expect("an instance");
         assert!(instance.addresses().is_empty());
     }

@@ -11,11 +11,15 @@ pub mod command;
 pub mod error;
 pub mod files;
 pub mod http;
+#[cfg(feature = "cli")]
+pub mod images;
 pub mod instances;
 #[cfg(feature = "cli")]
 pub mod manage;
 pub mod socket;
 pub mod types;
+#[cfg(feature = "cli")]
+pub mod upload;
 pub mod websocket;
 
 pub use client::Client;

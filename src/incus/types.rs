@@ -66,6 +66,9 @@ pub struct OperationMetadata {
     /// exec: the exit status, once there is one.
     #[serde(rename = "return")]
     pub exit_status: Option<i32>,
+    /// images: the fingerprint, also where the image is there already.
+    #[serde(default)]
+    pub fingerprint: Option<String>,
 }
 
 /// A request to run a command (`InstanceExecPost`).

@@ -56,6 +56,21 @@ impl AgentFile {
         format!("{place}/{}", self.name)
     }
 
+    /// Copies it into the stopped instance `name` at a path of the caller's, to be its init.
+    ///
+    /// # Errors
+    /// When it cannot be read or Incus refuses it.
+    #[cfg(feature = "cli")]
+    pub fn push_as_init(&self, client: &mut Client, name: &str, path: &str) -> Result<(), Error> {
+        let content = std::fs::read(&self.path)
+            .map_err(|source| Error::Host { doing: "reading incusbox-agent", source })?;
+        let refused = |source| Error::Push { name: name.to_owned(), source };
+        for (at, _) in path.match_indices('/').skip(1) {
+            client.make_directory(name, &path[..at]).map_err(refused)?;
+        }
+        client.push_program(name, path, &content).map_err(refused)
+    }
+
     /// Copies it into the box `name`, under a temporary name: it moves itself to its own when it
     /// first runs, so that nobody ever executes half of it. Returns both paths.
     ///

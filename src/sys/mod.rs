@@ -5,7 +5,11 @@
 //! what they close), `nix` for signals, forking and ids, `libc` where a raw `struct` has to travel
 //! (termios) or code must run before `main`.
 
+#[cfg(feature = "agent")]
+pub mod boot;
 pub mod fds;
+#[cfg(feature = "agent")]
+pub mod namespaces;
 pub mod pipes;
 pub mod poll;
 pub mod process;

@@ -176,6 +176,14 @@ pub fn set_umask(mask: u32) {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
 }
 
+/// Sets the name that the kernel knows this machine by.
+///
+/// # Errors
+/// EPERM for whoever does not own the UTS namespace.
+pub fn set_host_name(name: &str) -> io::Result<()> {
+    Ok(nix::unistd::sethostname(name)?)
+}
+
 /// The process ids of the whole tree below `pid`, itself first. Empty where /proc does not tell.
 pub fn descendants(pid: i32) -> Vec<i32> {
     let mut found = vec![pid];

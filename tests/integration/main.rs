@@ -12,6 +12,7 @@ mod support;
 
 mod background;
 mod demand;
+mod images;
 mod job_control;
 mod keys;
 mod leftovers;
@@ -22,6 +23,7 @@ mod own_box;
 mod programs;
 mod restored;
 mod screen;
+mod setup;
 mod shims;
 mod signals;
 mod surroundings;

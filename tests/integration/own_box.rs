@@ -6,17 +6,19 @@ use std::time::{Duration, Instant};
 use crate::support::{End, Input, Invocation, Outcome, Pty, home, scratch, ways};
 
 /// A box that is deleted at the end.
-struct OwnBox(String);
+pub struct OwnBox(pub String);
 
 impl OwnBox {
-    fn new(what: &str) -> OwnBox {
+    /// Makes one; `what` is in its name.
+    pub fn new(what: &str) -> OwnBox {
         let name = format!("itest-{}-{what}{}", std::process::id(), scratch::unique());
         let own = OwnBox(name);
         succeeds(Invocation::new([ways::box_script().as_os_str(), own.0.as_ref()]));
         own
     }
 
-    fn run(&self, options: &[&str], command: &[&str]) -> Outcome {
+    /// Runs a command in it.
+    pub fn run(&self, options: &[&str], command: &[&str]) -> Outcome {
         self.invocation(options, command).run()
     }
 

@@ -32,10 +32,23 @@ start_daemon() {
 add_root_ids() {
     local kind
     for kind in subuid subgid; do
-        grep -q '^root:' "/etc/$kind" 2>/dev/null && continue
+        awk -F: '$1 == "root" && $3 >= 65536 { found = 1 } END { exit !found }' \
+            "/etc/$kind" 2>/dev/null && continue
         say "giving root a range of ids in /etc/$kind"
         echo 'root:1000000:1000000000' >>"/etc/$kind"
         record "$kind" 'root:1000000:1000000000'
+    done
+}
+
+# What `incusbox setup` adds for a user: here for the first one alone, so that boxes
+# are made with mapped ids and without.
+add_user_ids() {
+    local kind id
+    for kind in subuid subgid; do
+        id=$(id "-${kind:3:1}" "$1")
+        grep -qx "root:$id:1" "/etc/$kind" 2>/dev/null && continue
+        echo "root:$id:1" >>"/etc/$kind"
+        record "$kind" "root:$id:1"
     done
 }
 

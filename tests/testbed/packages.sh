@@ -7,7 +7,7 @@
 # shellcheck disable=SC2034  # for `up`
 TB_PACKAGES="incus-base incus-client uidmap nftables dnsmasq-base iproute2 \
     mmdebstrap zstd sudo util-linux acl openssh-client rsync git less fzf \
-    vim-tiny socat jq tmux hyperfine python3 gcc g++ libc6-dev pkg-config"
+    vim-tiny socat jq tmux hyperfine python3 busybox-static gcc g++ libc6-dev pkg-config"
 
 # machine_source SUITE: `URI KEYRING` of the apt source that serves Debian's
 # SUITE/main on this machine. apt itself reads its sources (both formats); only

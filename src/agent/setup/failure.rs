@@ -128,8 +128,8 @@ impl fmt::Display for Failure {
             Failure::Unheard => f.write_str("nobody reads the answers any more"),
             Failure::ReadOnly(path) => write!(
                 f,
-                "the box's root cannot be written, so `{}` stays as it is: \
-                 set the box up while its root is writable",
+                "`{}` cannot be written, for the box's root is read-only: \
+                 set the box up while it is not",
                 path.display()
             ),
             Failure::NotAFile { path, what } => write!(

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::accounts::Ids;
 use super::ids::IdMap;
 use super::report::Report;
+use super::steps::Steps;
 use super::surroundings::{Life, Surroundings};
 use super::tree::Tree;
 use crate::agent::protocol::setup::{SetupEvent, SetupRequest, SetupResult, UserAccount};
@@ -20,6 +21,9 @@ pub const DISTRIBUTIONS: &[&str] = &[
     "opensuse-tumbleweed",
     "alpine-3.22",
 ];
+
+/// One thing in a tree: path, kind and mode, inode, time of change, content.
+pub type Seen = (PathBuf, u32, u64, (i64, i64), Vec<u8>);
 
 /// A directory that goes with its last user.
 #[derive(Debug)]
@@ -44,6 +48,17 @@ impl Scratch {
         let scratch = Scratch::new();
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/distributions");
         copy(&fixtures.join(distribution), &scratch.path);
+        let list = scratch.text("tree");
+        std::fs::remove_file(scratch.path.join("tree")).expect("a list");
+        for line in list.lines() {
+            match *line.split(' ').collect::<Vec<_>>() {
+                ["x", path] => scratch.program(path),
+                ["f", path] => scratch.file(path, ""),
+                ["d", path] => scratch.directory(path),
+                ["l", path, target] => scratch.link(path, target),
+                _ => panic!("{line}"),
+            };
+        }
         scratch
     }
 
@@ -52,6 +67,12 @@ impl Scratch {
         let path = self.path.join(path);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
         std::fs::write(path, content).expect("a file");
+        self
+    }
+
+    /// Makes a directory.
+    pub fn directory(&self, path: &str) -> &Scratch {
+        std::fs::create_dir_all(self.path.join(path)).expect("directories");
         self
     }
 
@@ -89,7 +110,7 @@ impl Scratch {
     }
 
     /// Everything below it: path, kind and mode, inode, time of change, content.
-    pub fn state(&self) -> Vec<(PathBuf, u32, u64, (i64, i64), Vec<u8>)> {
+    pub fn state(&self) -> Vec<Seen> {
         let mut found = Vec::new();
         look(&self.path, &mut found);
         found
@@ -97,14 +118,43 @@ impl Scratch {
 
     /// Sets the tree up; what was said, and how it ended.
     pub fn set_up(&self, request: &SetupRequest) -> (Vec<SetupEvent>, Result<SetupResult, String>) {
+        self.set_up_under("systemd", request)
+    }
+
+    /// The same with another process 1.
+    pub fn set_up_under(
+        &self,
+        first_process: &str,
+        request: &SetupRequest,
+    ) -> (Vec<SetupEvent>, Result<SetupResult, String>) {
         let mut events = Vec::new();
         let mut sink = |event: &SetupEvent| {
             events.push(event.clone());
             true
         };
-        let mut report = Report::new(&mut sink);
-        let result = super::set_up(&self.tree(), &surroundings(), request, &mut report);
-        (events, result.map_err(|failure| failure.to_string()))
+        let result = self.set_up_with(first_process, request, &mut sink);
+        (events, result)
+    }
+
+    /// The same with a listener of the caller's.
+    pub fn set_up_telling(
+        &self,
+        request: &SetupRequest,
+        sink: &mut dyn FnMut(&SetupEvent) -> bool,
+    ) -> Result<SetupResult, String> {
+        self.set_up_with("systemd", request, sink)
+    }
+
+    fn set_up_with(
+        &self,
+        first_process: &str,
+        request: &SetupRequest,
+        sink: &mut dyn FnMut(&SetupEvent) -> bool,
+    ) -> Result<SetupResult, String> {
+        let mut report = Report::new(sink);
+        let (tree, surroundings) = (self.tree(), surroundings(first_process));
+        let steps = Steps::new(&tree, &surroundings, request, &mut report);
+        steps.and_then(Steps::set_up).map_err(|failure| failure.to_string())
     }
 }
 
@@ -115,11 +165,11 @@ impl Drop for Scratch {
 }
 
 /// A box that is files only.
-pub fn surroundings() -> Surroundings {
+fn surroundings(first_process: &str) -> Surroundings {
     let ids = || IdMap::parse("0 1000000 1000000000");
     Surroundings {
         ids: Ids { users: ids(), groups: ids() },
-        first_process: "systemd".to_owned(),
+        first_process: first_process.to_owned(),
         life: Life::Files,
     }
 }
@@ -162,7 +212,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn look(path: &Path, found: &mut Vec<(PathBuf, u32, u64, (i64, i64), Vec<u8>)>) {
+fn look(path: &Path, found: &mut Vec<Seen>) {
     use std::os::unix::fs::MetadataExt;
     let meta = path.symlink_metadata().expect("metadata");
     let content = if meta.is_file() { std::fs::read(path).expect("content") } else { Vec::new() };

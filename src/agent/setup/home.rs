@@ -74,6 +74,11 @@ fn make(tree: &Tree, path: &Path, user: &Wanted) -> Result<(), Failure> {
     }
     let home =
         open_below(&parent, temporary, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed())?;
+    // Whoever may write to the parent may have been there first, with a trap in it.
+    let owner = rustix::fs::fstat(&home).map_err(failed())?.st_uid;
+    if owner != user.uid && owner != rustix::process::geteuid().as_raw() {
+        return Err(failed()(Errno::EXIST));
+    }
     let copier = Copier { uid: user.uid, gid: user.gid };
     for pattern in PATTERNS {
         if let Ok(from) = tree.open_path(Path::new(pattern), OFlags::RDONLY | OFlags::DIRECTORY) {

@@ -9,33 +9,48 @@
 //! if a later step needs it. Each step leaves alone what is as wanted, so a set-up that was
 //! interrupted is simply run again.
 
+mod access;
 mod accounts;
+mod command;
 mod database;
 mod distribution;
 mod failure;
 mod home;
+mod hooks;
+mod hosts;
 mod ids;
+mod init;
+mod locale;
 mod lock;
+mod managers;
 mod membership;
+mod nesting;
+mod packages;
 mod report;
+mod session;
 mod shells;
+mod steps;
+mod subordinate;
 mod sudo;
 mod surroundings;
 mod table;
+mod time_zone;
 mod tree;
 mod wanted;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, Read, Write};
 use std::path::Path;
 
 use failure::Failure;
 use report::Report;
+use steps::Steps;
 use surroundings::Surroundings;
 use tree::Tree;
-use wanted::Wanted;
 
 use super::protocol::setup::{SetupEvent, SetupRequest, SetupResult};
 use crate::sys::process;
@@ -46,14 +61,31 @@ const MOST_BYTES_OF_A_REQUEST: u64 = 1 << 20;
 /// Runs `incusbox-agent setup`: a request on stdin, events on stdout; the exit status is 0 after
 /// `Done` and 1 after `Failed`.
 pub fn main() -> u8 {
+    run(|tree, surroundings, report| {
+        let request = read_request()?;
+        Steps::new(tree, surroundings, &request, report)?.set_up()
+    })
+}
+
+/// Runs `incusbox-agent upgrade`: brings the box's packages up to date. No request, the same
+/// events and statuses.
+pub fn main_of_upgrade() -> u8 {
+    run(|tree, surroundings, report| {
+        let hostname = "box".to_owned();
+        let request = SetupRequest { hostname, ..SetupRequest::default() };
+        Steps::new(tree, surroundings, &request, report)?.upgrade()
+    })
+}
+
+fn run(
+    work: impl FnOnce(&Tree, &Surroundings, &mut Report<'_>) -> Result<SetupResult, Failure>,
+) -> u8 {
     process::no_core_file();
     process::set_umask(0o022);
     let mut sink = write_event;
     let mut report = Report::new(&mut sink);
-    let result = read_request().and_then(|request| {
-        let tree = Tree::open(Path::new("/"))?;
-        set_up(&tree, &Surroundings::ask(), &request, &mut report)
-    });
+    let result =
+        Tree::open(Path::new("/")).and_then(|tree| work(&tree, &Surroundings::ask(), &mut report));
     u8::from(!report.end(result))
 }
 
@@ -73,50 +105,4 @@ fn read_request() -> Result<SetupRequest, Failure> {
         return Err(Failure::Request("it is larger than 1 MiB".to_owned()));
     }
     serde_json::from_slice(&bytes).map_err(|error| Failure::Request(error.to_string()))
-}
-
-/// Every step, in its order.
-fn set_up(
-    tree: &Tree,
-    surroundings: &Surroundings,
-    request: &SetupRequest,
-    report: &mut Report<'_>,
-) -> Result<SetupResult, Failure> {
-    let user = wanted::check(request)?;
-    let distribution = distribution::read(tree);
-    let mut result = SetupResult {
-        distribution: distribution.id.clone(),
-        pretty_name: distribution.pretty_name.clone(),
-        ..SetupResult::default()
-    };
-    if let Some(user) = &user {
-        make_account(tree, surroundings, user, report)?;
-        result.shell = shells::choose(tree, &user.shell).path;
-    }
-    Ok(result)
-}
-
-/// Account, groups, home and the right to become root.
-fn make_account(
-    tree: &Tree,
-    surroundings: &Surroundings,
-    user: &Wanted,
-    report: &mut Report<'_>,
-) -> Result<(), Failure> {
-    report.step("accounts")?;
-    let shell = shells::choose(tree, &user.shell);
-    let was_administrator = sudo::was_granted(tree, user);
-    let outcome = database::settle(tree, user, &shell.path, &surroundings.ids, was_administrator)?;
-    for warning in outcome.warnings {
-        report.warning(warning);
-    }
-    for moved in &outcome.moved {
-        home::follow(tree, moved)?;
-    }
-    report.step("home")?;
-    if let Some(warning) = home::settle(tree, user)? {
-        report.warning(warning);
-    }
-    report.step("sudo")?;
-    sudo::apply(tree, user)
 }

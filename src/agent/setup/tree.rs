@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
-use rustix::process::{Gid, Uid};
 
+pub use super::access::{Access, give};
 use super::failure::Failure;
 
 /// Files of /etc that are larger than this are not what their names say.
@@ -27,24 +27,6 @@ const MOST_LINKS: usize = 40;
 #[derive(Debug)]
 pub struct Tree {
     root: OwnedFd,
-}
-
-/// Owner and mode of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
-    /// Permission bits.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-}
-
-impl Access {
-    /// What root owns, with `mode`.
-    pub const fn root(mode: u32) -> Access {
-        Access { mode, uid: 0, gid: 0 }
-    }
 }
 
 /// Whether a file had to be touched.
@@ -342,17 +324,6 @@ pub fn names_in(directory: impl AsFd) -> Result<Vec<OsString>, Errno> {
     Ok(names)
 }
 
-/// Gives an open file or directory its owner and mode. Whoever is not root (a test) owns what it
-/// makes.
-pub fn give(file: impl AsFd, access: Access) -> Result<(), Errno> {
-    let (uid, gid) = (Uid::from_raw(access.uid), Gid::from_raw(access.gid));
-    match rustix::fs::fchown(&file, Some(uid), Some(gid)) {
-        Err(Errno::PERM) if !rustix::process::geteuid().is_root() => {}
-        other => other?,
-    }
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(access.mode))
-}
-
 /// What kind of file a `Stat` tells of.
 pub fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
@@ -405,6 +376,5 @@ fn fill(
     give(&file, access)?;
     file.sync_all()?;
     rustix::fs::renameat(&place.directory, temporary, &place.directory, &place.name)?;
-    rustix::fs::fsync(&place.directory)?;
     Ok(())
 }

@@ -129,10 +129,18 @@ impl Remotes {
         let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let own = set("INCUS_CONF").or_else(|| Some(set("HOME")?.join(".config/incus")));
         let global = set("INCUS_GLOBAL_CONF").unwrap_or_else(|| GLOBAL_DIRECTORY.into());
+        let all: Vec<PathBuf> = [Some(global), own].into_iter().flatten().collect();
+        Remotes::of(&all)
+    }
+
+    /// Reads the configurations in these directories; a later one wins.
+    ///
+    /// # Errors
+    /// As [`Remotes::load`].
+    pub fn of(directories: &[PathBuf]) -> Result<Remotes, Error> {
         let mut remotes = BTreeMap::new();
-        for directory in [Some(global), own].into_iter().flatten() {
-            // The user's own come last and win.
-            remotes.extend(read(&directory)?);
+        for directory in directories {
+            remotes.extend(read(directory)?);
         }
         let local = Remote {
             address: "unix://".to_owned(),
@@ -150,16 +158,6 @@ impl Remotes {
         remotes.insert(LOCAL.to_owned(), local);
         remotes.entry(IMAGES.to_owned()).or_insert(images);
         Ok(Remotes(remotes))
-    }
-
-    /// The remotes of a test.
-    #[cfg(test)]
-    pub(crate) fn of_directory(directory: PathBuf) -> Result<Remotes, Error> {
-        Remotes::load_from(|name| match name {
-            "INCUS_CONF" => Some(directory.clone().into()),
-            "INCUS_GLOBAL_CONF" => Some("/nonexistent".into()),
-            _ => None,
-        })
     }
 
     /// The remote of this name.
@@ -234,7 +232,7 @@ mod tests {
         }
 
         fn load(&self) -> Result<Remotes, Error> {
-            Remotes::of_directory(self.0.clone())
+            Remotes::of(std::slice::from_ref(&self.0))
         }
     }
 

@@ -82,7 +82,7 @@ fn look_up_asking(word: &str, answers: &[(&str, Value)], ask: Ask<'_>) -> Result
     });
     let mut client = Client::over(ours);
     let configuration = Configuration::new();
-    let remotes = Remotes::of_directory(configuration.0.clone()).expect("well-formed");
+    let remotes = Remotes::of(std::slice::from_ref(&configuration.0)).expect("well-formed");
     let found = find_with(&mut client, &remotes, word, ask);
     drop(client);
     daemon.join().expect("the daemon");

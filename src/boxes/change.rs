@@ -1,0 +1,224 @@
+//! Changing an instance that exists: options of a box, and making a box of any instance.
+//!
+//! Incus takes a device or a key away only by PUT of the whole instance, so that is how everything
+//! is changed here: read, change the copy, write.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::create::mapping;
+use super::error::Error;
+use super::host::HostUser;
+use super::options::{Home, Settings};
+use super::request::{self, Allowed, Mapping, NESTED, Wanted};
+use crate::incus::manage::FullInstance;
+
+/// A change of one living option, as the user wrote it: `NAME=VALUE`, or `NAME=` for the default.
+///
+/// # Errors
+/// [`Error::Usage`] for what is no option that can be changed.
+pub fn apply(instance: &mut FullInstance, name: &str, value: &str) -> Result<(), Error> {
+    let key = match name {
+        "cpus" => "limits.cpu",
+        "memory" => "limits.memory",
+        "processes" => "limits.processes",
+        "disk" => return resize(instance, value),
+        // Incus's own keys hold a dot, options of ours none.
+        key if key.contains('.') => key,
+        _ => return Err(Error::Usage(not_changeable(name))),
+    };
+    if value.is_empty() {
+        instance.config.remove(key);
+    } else {
+        instance.config.insert(key.to_owned(), value.to_owned());
+    }
+    Ok(())
+}
+
+fn not_changeable(name: &str) -> String {
+    use super::options::{OPTIONS, When, named, near};
+    match (named(name), near(name)) {
+        (Some(_), _) => format!(
+            "`{name}` is decided when a box is made\nmake another one: incusbox create --help"
+        ),
+        (None, Some(near)) => format!("there is no option `{name}`; `{near}` is one"),
+        (None, None) => {
+            let living = OPTIONS.iter().filter(|option| option.when == When::Always);
+            let names: Vec<_> =
+                living.map(|option| option.name).filter(|name| *name != "set").collect();
+            format!(
+                "there is no option `{name}`; there are {}, and Incus's own keys",
+                names.join(", ")
+            )
+        }
+    }
+}
+
+/// The root disk of most boxes comes from a profile; with a size of its own it needs a device of
+/// its own.
+fn resize(instance: &mut FullInstance, size: &str) -> Result<(), Error> {
+    let is_root =
+        |device: &&BTreeMap<String, String>| device.get("path").is_some_and(|path| path == "/");
+    let root = instance.expanded_devices.values().find(is_root);
+    let Some(mut root) = root.cloned() else {
+        return Err(Error::Usage(format!("`{}` has no root disk to resize", instance.name)));
+    };
+    if size.is_empty() {
+        root.remove("size");
+    } else {
+        root.insert("size".to_owned(), size.to_owned());
+    }
+    instance.devices.insert("root".to_owned(), root);
+    Ok(())
+}
+
+/// The whole instance as PUT wants it.
+pub fn whole(instance: &FullInstance) -> Value {
+    json!({
+        "architecture": instance.architecture,
+        "description": instance.description,
+        "ephemeral": instance.ephemeral,
+        "config": instance.config,
+        "devices": instance.devices,
+        "profiles": instance.profiles,
+    })
+}
+
+/// What adopting changes.
+#[derive(Debug)]
+pub struct Adoption {
+    /// The instance as it shall be.
+    pub instance: FullInstance,
+    /// Whether it has to be restarted for that.
+    pub restart: bool,
+    /// How the user's ids get in.
+    pub mapping: Mapping,
+    /// What to warn of.
+    pub warning: Option<String>,
+}
+
+/// Makes a box of an instance, or gives a box one more user. Adds what is missing and takes nothing
+/// away.
+///
+/// # Errors
+/// [`Error::NoMapping`].
+pub fn adopt(
+    instance: FullInstance,
+    user: Option<&HostUser>,
+    settings: &Settings,
+    allowed: Allowed,
+) -> Result<Adoption, Error> {
+    let mut instance = instance;
+    let (mapping, warning) = mapping(user, settings, allowed)?;
+    let name = instance.name.clone();
+    let wanted = Wanted {
+        name: &name,
+        settings,
+        user,
+        mapping,
+        source: Value::Null,
+        profiles: Vec::new(),
+        root_disk: None,
+        image: "",
+        allowed,
+        token: "",
+    };
+    let mut restart = false;
+    for (device, content) in request::devices(&wanted) {
+        instance.devices.entry(device).or_insert(content);
+    }
+    if let (Some(user), Mapping::Ids) = (user, mapping) {
+        let known = instance.config.get("raw.idmap").cloned().unwrap_or_default();
+        if let Some(both) = joined_map(&known, &request::id_map(user)) {
+            instance.config.insert("raw.idmap".to_owned(), both);
+            // Ids are mapped when an instance starts.
+            restart = instance.status == "Running";
+        }
+    }
+    if settings.nesting && !instance.profiles.iter().any(|profile| profile == NESTED) {
+        instance.profiles.push(NESTED.to_owned());
+        restart |= instance.status == "Running"
+            && instance.expanded_config.get("security.nesting").is_none_or(|is| is != "true");
+    }
+    let mut fact = |name: &str, value: &str| {
+        instance.config.entry(format!("user.incusbox.{name}")).or_insert_with(|| value.to_owned());
+    };
+    fact("box", "true");
+    if let Some(user) = user {
+        fact("user", &user.name);
+        fact("home", &settings.home.to_string());
+    }
+    Ok(Adoption { instance, restart, mapping, warning })
+}
+
+/// `raw.idmap` with the lines that are missing in it; `None` where none is.
+fn joined_map(known: &str, wanted: &str) -> Option<String> {
+    let has =
+        |line: &str| known.lines().any(|own| own.split_whitespace().eq(line.split_whitespace()));
+    let missing: Vec<&str> = wanted.lines().filter(|line| !has(line)).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let lines = known.lines().filter(|line| !line.trim().is_empty()).chain(missing);
+    Some(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// Whether files of the home are shown, so that their owners can be compared.
+pub fn shares_home(settings: &Settings, mapping: Mapping) -> bool {
+    settings.home != Home::None && mapping != Mapping::None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boxes::options::Values;
+
+    fn instance() -> FullInstance {
+        let text = r#"{"name":"a","status":"Running","config":{"limits.cpu":"2","raw.idmap":"both 1000 1000"},
+            "profiles":["default"],"expanded_devices":{"root":{"type":"disk","path":"/","pool":"p"}}}"#;
+        serde_json::from_str(text).expect("an instance")
+    }
+
+    #[test]
+    fn an_option_is_set_and_with_nothing_taken_away() {
+        let mut changed = instance();
+        apply(&mut changed, "memory", "1GiB").expect("memory");
+        apply(&mut changed, "cpus", "").expect("cpus");
+        apply(&mut changed, "boot.autostart", "true").expect("a key of Incus's");
+        apply(&mut changed, "disk", "5GiB").expect("disk");
+        assert_eq!(changed.config["limits.memory"], "1GiB");
+        assert!(!changed.config.contains_key("limits.cpu"));
+        assert_eq!(changed.config["boot.autostart"], "true");
+        assert_eq!(
+            (changed.devices["root"]["pool"].as_str(), changed.devices["root"]["size"].as_str()),
+            ("p", "5GiB")
+        );
+        for (name, told) in
+            [("image", "when a box is made"), ("memry", "`memory` is one"), ("x", "there are cpus")]
+        {
+            let error = apply(&mut changed, name, "1").expect_err(name).to_string();
+            assert!(error.contains(told), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_second_users_ids_join_the_firsts() {
+        assert_eq!(joined_map("both 1000 1000", "both  1000 1000"), None);
+        assert_eq!(joined_map("", "both 7 7").as_deref(), Some("both 7 7"));
+        assert_eq!(
+            joined_map("both 1000 1000\n", "uid 7 7\ngid 8 8").as_deref(),
+            Some("both 1000 1000\nuid 7 7\ngid 8 8")
+        );
+    }
+
+    #[test]
+    fn adopting_takes_nothing_away() {
+        let settings = Settings::new(&Values::default()).expect("defaults");
+        let adopted = adopt(instance(), None, &settings, Allowed::All).expect("an adoption");
+        assert_eq!(adopted.instance.config["limits.cpu"], "2");
+        assert_eq!(adopted.instance.config["raw.idmap"], "both 1000 1000");
+        assert_eq!(adopted.instance.profiles, ["default", NESTED]);
+        assert!(adopted.restart && adopted.instance.is_box());
+    }
+}

@@ -1,0 +1,146 @@
+//! `incusbox adopt`.
+
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Command};
+use serde_json::json;
+
+use super::create::{define_options, given, has};
+use super::lifecycle::{SHUTDOWN_SECONDS, catch, change};
+use super::progress::Shown;
+use super::{ask, box_argument, box_name, connect, flag, the_instance};
+use crate::boxes::change::{adopt, shares_home, whole};
+use crate::boxes::create::{Progress, ensure_profile};
+use crate::boxes::error::Error;
+use crate::boxes::host::{self, HostUser};
+use crate::boxes::options::Settings;
+use crate::boxes::request::{self, Allowed};
+use crate::boxes::setup;
+use crate::config::Config;
+use crate::incus::Client;
+use crate::incus::manage::{Action, Force, FullInstance};
+use crate::message;
+use crate::names::BoxName;
+use crate::sys::signals::Signals;
+
+/// The options of `create` that make sense for what exists.
+const OPTIONS: &[&str] = &[
+    "home",
+    "volume",
+    "package",
+    "pre-init-hook",
+    "init-hook",
+    "hostname",
+    "shell",
+    "sudo",
+    "nesting",
+];
+
+pub fn define(command: Command) -> Command {
+    let command = command
+        .about("Make a box of an instance that exists")
+        .long_about("Make a box of an instance of Incus that exists, or give a box that somebody else made an account and home of yours. Adds what is missing and takes nothing away. An instance that runs is restarted if its ids have to be mapped anew.")
+        .arg(box_argument());
+    define_options(command, |option| OPTIONS.contains(&option.name))
+        .arg(flag("yes", "Restart it without a question if that is needed").short('y'))
+        .arg(flag("verbose", "Say every step, and what programs in the box write").short('v'))
+}
+
+pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
+    let name = box_name(matches)?;
+    let mut values = given(matches, |option| OPTIONS.contains(&option.name));
+    values.underlay(&Config::load()?.values_for(name.as_str()));
+    let settings = Settings::new(&values)?;
+    let user = HostUser::calling()
+        .map_err(|source| Error::Host { doing: "finding out who you are", source })?;
+    let mut client = connect(matches)?;
+    let mut signals = catch()?;
+    let there = the_instance(&mut client, &name)?;
+    if there.kind != "container" {
+        return Err(Error::Usage(format!(
+            "`{name}` is a virtual machine; only containers can be boxes"
+        )));
+    }
+    if !has(matches, "yes") && !may_restart(&there, user.as_ref(), &settings, &client)? {
+        return Ok(ExitCode::FAILURE);
+    }
+    let mut shown = Shown::new(has(matches, "verbose"));
+    adopt_one(&mut client, &mut signals, &mut shown, there, &settings, user.as_ref())?;
+    shown.clear();
+    message::say(super::PROGRAM, format!("`{name}` is a box: incusbox enter {name}"));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn allowed(client: &Client) -> Allowed {
+    if client.daemon().restricted { Allowed::Restricted } else { Allowed::All }
+}
+
+/// Whether a restart is not needed, or the user agrees to it.
+fn may_restart(
+    there: &FullInstance,
+    user: Option<&HostUser>,
+    settings: &Settings,
+    client: &Client,
+) -> Result<bool, Error> {
+    if !adopt(there.clone(), user, settings, allowed(client))?.restart {
+        return Ok(true);
+    }
+    let name = &there.name;
+    let question = format!("`{name}` has to be restarted for that; programs in it end. Go on?");
+    ask::yes(&question, true).ok_or_else(|| {
+        Error::Usage(format!(
+            "`{name}` has to be restarted, and nobody can be asked\nallow it: incusbox adopt --yes {name}"
+        ))
+    })
+}
+
+/// Makes a box of an instance, restarting it if that is needed.
+pub fn adopt_one(
+    client: &mut Client,
+    signals: &mut Signals,
+    shown: &mut Shown,
+    there: FullInstance,
+    settings: &Settings,
+    user: Option<&HostUser>,
+) -> Result<(), Error> {
+    let name = BoxName::new(&there.name)?;
+    let was_running = there.status == "Running";
+    let allowed = allowed(client);
+    let adoption = adopt(there, user, settings, allowed)?;
+    if let Some(warning) = &adoption.warning {
+        shown.warning(warning);
+    }
+    if settings.nesting {
+        ensure_profile(client)?;
+    }
+    if adoption.restart {
+        change(client, signals, &name, Action::Stop, Force::No(SHUTDOWN_SECONDS))?;
+    }
+    let operation = client.put_instance(name.as_str(), &whole(&adoption.instance))?;
+    client.watch("changing the box", &operation, signals, None)?;
+    if adoption.restart || !was_running {
+        change(client, signals, &name, Action::Start, Force::Yes)?;
+    }
+    let wanted = request::Wanted {
+        name: name.as_str(),
+        settings,
+        user,
+        mapping: adoption.mapping,
+        source: serde_json::Value::Null,
+        profiles: Vec::new(),
+        root_disk: None,
+        image: "",
+        allowed,
+        token: "",
+    };
+    let request = request::setup(&wanted, host::locale(), host::time_zone());
+    let result = setup::run(client, signals, shown, name.as_str(), &request)?;
+    if let (Some(user), true) = (user, shares_home(settings, adoption.mapping)) {
+        setup::check_owners(client, signals, name.as_str(), user, &settings.home)?;
+    }
+    let facts = json!({ "config": {
+        "user.incusbox.state": "ready",
+        "user.incusbox.distribution": result.distribution,
+    }});
+    Ok(client.patch_instance(name.as_str(), &facts)?)
+}

@@ -1,0 +1,51 @@
+//! Boxes that are not as they should be: one clear message, and the files as they were.
+
+use crate::support::{Name, image, incus, incusbox};
+
+fn launched(what: &str) -> Name {
+    let name = Name::new(what);
+    incus(&["launch", &image(), &name]).succeeds();
+    name
+}
+
+#[test]
+fn a_broken_passwd_is_kept_line_by_line() {
+    let name = launched("passwd");
+    let script = "printf 'no colons\\n:::\\n\\n#comment\\nx:x:y:z:::\\n' >>/etc/passwd; printf 'last:x:4242:4242::/:/bin/sh' >>/etc/passwd; cp /etc/passwd /root/before";
+    name.root(script).succeeds();
+    incusbox(&["adopt", "--yes", &name]).succeeds();
+    let lost = name.root("grep -vxFf /etc/passwd /root/before; true").succeeds().stdout;
+    assert_eq!(lost, "", "every line is still there");
+    name.sh("sudo -n true").succeeds();
+}
+
+#[test]
+fn a_passwd_that_is_no_file_is_told() {
+    let name = launched("nopasswd");
+    name.root("mv /etc/passwd /root/passwd; mkdir /etc/passwd").succeeds();
+    incusbox(&["adopt", "--yes", &name]).fails(1, &["/etc/passwd"]);
+}
+
+#[test]
+fn a_box_that_does_not_start_is_told_with_the_cause_and_removed() {
+    let name = Name::new("nostart");
+    let words =
+        ["create", &name, "--image", &image(), "--set", "raw.lxc=lxc.init.cmd = /no/such/init"];
+    incusbox(&words).fails(1, &["does not start"]);
+    assert!(!name.exists());
+}
+
+#[test]
+fn a_key_that_incus_does_not_know_is_told_in_its_words() {
+    let name = Name::new("key");
+    incusbox(&["create", &name, "--image", &image(), "--set", "no.such=1"]).fails(1, &["no.such"]);
+    assert!(!name.exists());
+}
+
+#[test]
+fn a_home_that_is_not_there_is_told() {
+    let name = Name::new("nohome");
+    let words = ["create", &name, "--image", &image(), "--home", "/no/such/directory"];
+    incusbox(&words).fails(1, &["/no/such/directory"]);
+    assert!(!name.exists());
+}

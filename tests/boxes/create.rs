@@ -1,0 +1,247 @@
+//! A box is the user's own: identity, home, root, packages, hooks; and a failure leaves nothing.
+
+use std::os::unix::fs::MetadataExt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{Name, command, finish, home, image, incus, incusbox};
+
+fn own_ids() -> (u32, u32) {
+    (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw())
+}
+
+fn user() -> String {
+    std::env::var("USER").expect("USER")
+}
+
+#[test]
+fn a_box_is_the_users_own() {
+    let name = Name::create("own", &[]);
+    let (uid, gid) = own_ids();
+    let user = user();
+    let told = name.sh("id -u; id -g; id -un; pwd; echo $HOME; sudo -n id -u; hostname").succeeds();
+    let home = home().display().to_string();
+    let expected = format!("{uid}\n{gid}\n{user}\n{home}\n{home}\n0\n{}\n", &*name);
+    assert_eq!(told.stdout, expected);
+    assert_eq!(told.stderr, "", "sudo has nothing to complain of");
+    files_have_the_right_owner_on_either_side(&name);
+    a_restart_changes_nothing(&name, &expected);
+}
+
+fn files_have_the_right_owner_on_either_side(name: &Name) {
+    let (uid, _) = own_ids();
+    let mine = home().join(format!(".{}-mine", &**name));
+    let theirs = home().join(format!(".{}-theirs", &**name));
+    let roots = home().join(format!(".{}-roots", &**name));
+    std::fs::write(&mine, "x").expect("a file of ours");
+    let script = format!(
+        "stat -c %u {}; touch {}; sudo -n touch {}",
+        mine.display(),
+        theirs.display(),
+        roots.display()
+    );
+    let seen = name.sh(&script).succeeds();
+    let owner = |path| std::fs::symlink_metadata(path).expect("a file of the box's").uid();
+    let owners = (owner(&theirs), owner(&roots));
+    for path in [&mine, &theirs, &roots] {
+        std::fs::remove_file(path).expect("a file in our own home can be removed");
+    }
+    assert_eq!(seen.stdout, format!("{uid}\n"));
+    assert_eq!(owners.0, uid);
+    assert!(owners.1 != 0 && owners.1 != uid, "root of the box is nobody on the host: {owners:?}");
+}
+
+fn a_restart_changes_nothing(name: &Name, expected: &str) {
+    incusbox(&["restart", name]).succeeds();
+    let told = name.sh("id -u; id -g; id -un; pwd; echo $HOME; sudo -n id -u; hostname");
+    assert_eq!(told.succeeds().stdout, expected);
+    let script = "for i in $(seq 400); do systemctl --user is-active default.target 2>/dev/null && exit; sleep 0.1; done; exit 1";
+    assert_eq!(name.sh(script).succeeds().stdout, "active\n");
+}
+
+#[test]
+fn a_home_of_the_boxs_own_holds_nothing_of_the_hosts() {
+    let name = Name::create("none", &["--home", "none", "--no-sudo"]);
+    let told = name.sh(
+        "stat -c '%u %a' $HOME; ls -A $HOME | grep -c profile; sudo -n true 2>/dev/null; echo $?",
+    );
+    let told = told.succeeds().stdout;
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(lines[0].starts_with(&format!("{} 7", own_ids().0)), "{told}");
+    assert_eq!(
+        (lines[1], lines[2]),
+        ("1", "1"),
+        "a profile from /etc/skel, and no way to become root"
+    );
+    let seen = incusbox(&["info", &name]).succeeds().stdout;
+    assert!(seen.lines().any(|line| line.split_whitespace().eq(["home:", "none"])), "{seen}");
+}
+
+#[test]
+fn options_come_from_the_command_line_and_from_the_file() {
+    let config = std::env::temp_dir().join(format!("incusbox-boxes-{}", std::process::id()));
+    std::fs::create_dir_all(config.join("incusbox")).expect("a directory");
+    let text = format!(
+        "[defaults]\nimage = '{}'\nhome = 'none'\nprocesses = 700\ninit-hook = ['echo one >>/root/hooks']\n",
+        image()
+    );
+    std::fs::write(config.join("incusbox/incusbox.toml"), text).expect("a configuration");
+    let name = Name::new("conf");
+    let mut create = command(
+        "incusbox-create",
+        &[
+            &name,
+            "--memory",
+            "1GiB",
+            "--init-hook",
+            "echo two >>/root/hooks",
+            "--hostname",
+            "other.example",
+            "--json",
+        ],
+    );
+    let made = crate::support::run({
+        create.env("XDG_CONFIG_HOME", &config);
+        create
+    })
+    .succeeds();
+    std::fs::remove_dir_all(&config).expect("our own directory");
+    assert!(made.stdout.contains("\"state\": \"ready\""), "{made:?}");
+    assert_eq!(
+        name.root("cat /root/hooks; hostname").succeeds().stdout,
+        "one\ntwo\nother.example\n"
+    );
+    let info = incusbox(&["info", "--json", &name]).succeeds().stdout;
+    let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
+    let value = |option: &str| info["options"][option]["value"].clone();
+    assert_eq!(
+        (value("memory"), value("processes"), value("home")),
+        ("1GiB".into(), "700".into(), "none".into())
+    );
+}
+
+#[test]
+fn a_dry_run_makes_nothing() {
+    let name = Name::new("dry");
+    let told = incusbox(&["create", &name, "--image", &image(), "--dry-run"]).succeeds();
+    let request: serde_json::Value = serde_json::from_str(&told.stdout).expect("JSON");
+    assert_eq!(request["name"], &*name);
+    assert_eq!(request["config"]["raw.idmap"], {
+        let (uid, gid) = own_ids();
+        if uid == gid {
+            format!("both {uid} {uid}")
+        } else {
+            format!("uid {uid} {uid}\ngid {gid} {gid}")
+        }
+    });
+    assert!(request["config"]["security.privileged"].is_null());
+    assert!(!name.exists());
+}
+
+#[test]
+fn a_name_that_is_taken_is_left_alone() {
+    let name = Name::create("taken", &["--home", "none"]);
+    name.root("echo kept >/root/kept").succeeds();
+    incusbox(&["create", &name, "--image", &image()])
+        .fails(1, &["already", "nothing was changed", "incusbox enter"]);
+    incusbox(&["create", &name, "--image", "images:no-such-image"]).fails(1, &["already"]);
+    assert_eq!(name.root("cat /root/kept").succeeds().stdout, "kept\n");
+}
+
+#[test]
+fn two_creates_of_one_name_at_once_make_one_box() {
+    let name = Name::new("twice");
+    let create = || {
+        let mut create =
+            command("incusbox", &["create", &name, "--image", &image(), "--home", "none"]);
+        create.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("incusbox")
+    };
+    let outcomes = [create(), create(), create()].map(finish);
+    let good = outcomes.iter().filter(|outcome| outcome.status == Some(0)).count();
+    assert_eq!(good, 1, "{outcomes:#?}");
+    for outcome in outcomes.iter().filter(|outcome| outcome.status != Some(0)) {
+        let words = ["another incusbox is making", "already"];
+        assert!(words.iter().any(|word| outcome.stderr.contains(word)), "{outcome:#?}");
+    }
+    assert_eq!(name.sh("echo works").succeeds().stdout, "works\n");
+}
+
+#[test]
+fn an_interrupted_create_leaves_nothing() {
+    for (signal, after_ms) in [(Signal::INT, 60), (Signal::TERM, 700), (Signal::HUP, 1500)] {
+        let name = Name::new("cut");
+        let mut create =
+            command("incusbox", &["create", &name, "--image", &image(), "--init-hook", "sleep 60"]);
+        let child = create.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("incusbox");
+        std::thread::sleep(Duration::from_millis(after_ms));
+        kill_process(Pid::from_child(&child), signal).expect("incusbox still runs");
+        let outcome = finish(child);
+        assert_eq!(outcome.status, None, "it dies by {signal:?}: {outcome:?}");
+        assert!(outcome.stderr.contains("interrupted"), "{outcome:?}");
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(!name.exists(), "after {signal:?}");
+    }
+}
+
+#[test]
+fn a_create_that_was_killed_is_made_anew_by_the_next() {
+    for after_ms in [80, 900] {
+        let name = Name::new("killed");
+        let mut create =
+            command("incusbox", &["create", &name, "--image", &image(), "--init-hook", "sleep 60"]);
+        let child = create.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("incusbox");
+        std::thread::sleep(Duration::from_millis(after_ms));
+        kill_process(Pid::from_child(&child), Signal::KILL).expect("incusbox still runs");
+        finish(child);
+        incusbox(&["create", &name, "--image", &image(), "--home", "none"]).succeeds();
+        assert_eq!(name.sh("echo works").succeeds().stdout, "works\n");
+    }
+}
+
+#[test]
+fn a_hook_that_fails_is_named_and_nothing_is_left() {
+    let name = Name::new("hook");
+    let words = ["create", &name, "--image", &image(), "--pre-init-hook", "echo says; exit 3"];
+    incusbox(&words).fails(1, &["echo says; exit 3", "status 3"]);
+    assert!(!name.exists());
+}
+
+#[test]
+fn a_package_that_does_not_exist_is_named_and_nothing_is_left() {
+    let name = Name::new("package");
+    let words = ["create", &name, "--image", &image(), "--package", "no-such-package-anywhere"];
+    incusbox(&words).fails(1, &["no-such-package-anywhere"]);
+    assert!(!name.exists());
+}
+
+#[test]
+fn a_volume_is_there_and_what_is_to_be_read_only_is() {
+    let directory = home().join(format!(".volume-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let path = directory.display().to_string();
+    let volumes = [format!("{path}:/data"), format!("{path}:/data-ro:ro")];
+    let name = Name::create(
+        "volume",
+        &["--home", "none", "--volume", &volumes[0], "--volume", &volumes[1]],
+    );
+    let told =
+        name.sh("echo x >/data/new; cat /data-ro/new; echo y 2>/dev/null >/data-ro/other; echo $?");
+    let owner = std::fs::metadata(directory.join("new")).expect("the box's file").uid();
+    std::fs::remove_dir_all(&directory).expect("our own directory");
+    assert_eq!(told.stdout, "x\n2\n");
+    assert_eq!(owner, own_ids().0);
+}
+
+#[test]
+fn a_copy_of_a_box_has_its_own_name_and_the_same_content() {
+    let first = Name::create("first", &["--home", "none"]);
+    first.root("echo content >/root/content").succeeds();
+    incusbox(&["stop", &first]).succeeds();
+    let second = Name::new("second");
+    incusbox(&["create", &second, "--clone", &first, "--home", "none"]).succeeds();
+    let told = second.root("cat /root/content; hostname; cat /etc/hostname").succeeds();
+    assert_eq!(told.stdout, format!("content\n{0}\n{0}\n", &*second));
+    assert!(incus(&["config", "get", &second, "user.incusbox.state"]).stdout.contains("ready"));
+}

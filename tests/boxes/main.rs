@@ -1,0 +1,16 @@
+//! Boxes made, changed and removed with `incusbox` against a real incusd.
+//!
+//! `make test` runs this as the test bed's user, whose ids may be mapped, with
+//! - `IBX_BIN`: `incusbox-run`, with `incusbox` beside it;
+//! - `IBX_BOX`: a name that the names of all boxes here begin with;
+//! - `IBX_IMAGE`: the alias of an image with systemd.
+#![allow(clippy::print_stderr)]
+
+mod support;
+
+mod adopt;
+mod broken;
+mod create;
+mod lifecycle;
+mod messages;
+mod nested;

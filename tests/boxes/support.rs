@@ -1,0 +1,156 @@
+//! Running `incusbox`, and boxes that go away.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// The longest that anything may take, on a machine with other work.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// How a program ended and what it said.
+#[derive(Debug)]
+pub struct Outcome {
+    pub status: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// Asserts success.
+    pub fn succeeds(self) -> Outcome {
+        assert_eq!(self.status, Some(0), "{self:#?}");
+        self
+    }
+
+    /// Asserts a failure with this status whose message has all of `words`.
+    pub fn fails(self, status: i32, words: &[&str]) -> Outcome {
+        assert_eq!(self.status, Some(status), "{self:#?}");
+        for word in words {
+            assert!(self.stderr.contains(word), "no `{word}` in {self:#?}");
+        }
+        assert!(self.stderr.lines().all(|line| line.starts_with("incusbox")), "{self:#?}");
+        self
+    }
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run this by `make test`"))
+}
+
+/// The image that boxes are made from.
+pub fn image() -> String {
+    variable("IBX_IMAGE")
+}
+
+/// The user's home.
+pub fn home() -> PathBuf {
+    variable("HOME").into()
+}
+
+/// A program that is installed beside `incusbox-run`.
+pub fn program(name: &str) -> PathBuf {
+    Path::new(&variable("IBX_BIN")).with_file_name(name)
+}
+
+/// `incusbox` with these words.
+pub fn incusbox(words: &[&str]) -> Outcome {
+    run(command("incusbox", words))
+}
+
+/// A program of ours, not started yet, without a terminal anywhere.
+pub fn command(name: &str, words: &[&str]) -> Command {
+    let mut command = Command::new(program(name));
+    command.args(words).stdin(Stdio::null()).current_dir(home());
+    command
+}
+
+/// `incus` with these words.
+pub fn incus(words: &[&str]) -> Outcome {
+    let mut command = Command::new("incus");
+    command.args(words).stdin(Stdio::null());
+    run(command)
+}
+
+/// Runs a command to its end.
+pub fn run(mut command: Command) -> Outcome {
+    let started = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    finish(started.unwrap_or_else(|error| panic!("{command:?}: {error}")))
+}
+
+/// Waits for what was started with pipes as stdout and stderr.
+pub fn finish(mut child: Child) -> Outcome {
+    let read = |mut from: Box<dyn Read + Send>| {
+        std::thread::spawn(move || {
+            let mut text = Vec::new();
+            from.read_to_end(&mut text).expect("a pipe can be read");
+            String::from_utf8_lossy(&text).into_owned()
+        })
+    };
+    let out = read(Box::new(child.stdout.take().expect("a pipe")));
+    let err = read(Box::new(child.stderr.take().expect("a pipe")));
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a child can be waited for") {
+            break status;
+        }
+        if Instant::now() > deadline {
+            child.kill().expect("a child can be killed");
+            panic!("it did not end within {PATIENCE:?}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let (stdout, stderr) = (out.join().expect("a reader"), err.join().expect("a reader"));
+    Outcome { status: status.code(), stdout, stderr }
+}
+
+/// A box of a name of its own, removed at the end, whoever made it.
+pub struct Name(String);
+
+impl Name {
+    pub fn new(what: &str) -> Name {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let unique = NEXT.fetch_add(1, Ordering::Relaxed);
+        Name(format!("{}-{what}{unique}", variable("IBX_BOX")))
+    }
+
+    /// Makes the box from the test bed's image.
+    pub fn create(what: &str, words: &[&str]) -> Name {
+        let name = Name::new(what);
+        incusbox(&[&["create", &name, "--image", &image()], words].concat()).succeeds();
+        name
+    }
+
+    /// Runs a shell script in the box as the user.
+    pub fn sh(&self, script: &str) -> Outcome {
+        run(command("incusbox-run", &[self, "--", "sh", "-c", script]))
+    }
+
+    /// Runs a shell script in the box as root, by Incus alone.
+    pub fn root(&self, script: &str) -> Outcome {
+        incus(&["exec", self, "--", "sh", "-c", script])
+    }
+
+    /// Whether there is an instance of this name.
+    pub fn exists(&self) -> bool {
+        let listed = incus(&["list", "--format", "csv", "--columns", "n"]).succeeds();
+        listed.stdout.lines().any(|line| line == self.0)
+    }
+}
+
+impl std::ops::Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        if self.exists() {
+            let _said_by_incus = incus(&["delete", "--force", &self.0]);
+        }
+    }
+}

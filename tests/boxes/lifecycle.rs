@@ -23,7 +23,7 @@ fn it_is_listed(name: &Name) {
     assert!(quiet.lines().any(|line| line == &**name), "{quiet}");
     let json = incusbox(&["list", "--json"]).succeeds().stdout;
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
-    let own = json.as_array().expect("a list").iter().find(|one| one["name"] == &**name);
+    let own = json.as_array().expect("a list").iter().find(|one| one["name"] == **name);
     let own = own.expect("its entry");
     assert_eq!((&own["state"], &own["home"]), (&"running".into(), &"shared".into()));
     assert!(

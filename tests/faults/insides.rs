@@ -57,6 +57,7 @@ fn a_box_without_tmp_runs_everything() {
 }
 
 #[test]
+#[allow(clippy::print_stderr)] // why it was not tested
 fn a_box_without_proc_runs_everything() {
     let tested = TestBox::new();
     tested.inside("umount -l /proc");

@@ -1,6 +1,7 @@
 //! What the tests stand on: the four ways, runs without and on a terminal, processes, scratch
 //! directories, the comparison of a table's case.
 
+pub mod archive;
 pub mod case;
 pub mod outcome;
 pub mod processes;

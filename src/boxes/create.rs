@@ -59,6 +59,8 @@ pub enum Init {
     Own,
     /// It has none and gets the agent as one, before it is started for the first time.
     Agents,
+    /// Nobody knows: the instance tells.
+    Unknown,
 }
 
 /// Where the agent is an init.
@@ -174,8 +176,7 @@ impl Creation<'_> {
 
     fn instance(&self, wanted: &Wanted<'_>) -> Value {
         let mut request = request::instance(wanted);
-        if self.origin.init == Init::Agents {
-            request["config"]["raw.lxc"] = json!(format!("lxc.init.cmd = {INIT} init"));
+        if self.origin.init != Init::Own {
             request["start"] = json!(false);
         }
         request
@@ -233,12 +234,21 @@ impl Creation<'_> {
         let watched =
             self.client.watch("making the box", &operation, self.signals, Some(&mut tell));
         watched?;
-        if self.origin.init == Init::Agents {
-            let name = self.name.as_str();
-            AgentFile::find()?.push_as_init(self.client, name, INIT)?;
-            let operation = self.client.change_state(name, Action::Start, Force::Yes)?;
-            self.client.watch("starting the box", &operation, self.signals, None)?;
+        if self.origin.init == Init::Own {
+            return Ok(());
         }
+        let name = self.name.as_str();
+        let needs_one =
+            self.origin.init == Init::Agents || !self.client.file_exists(name, "/sbin/init")?;
+        if needs_one {
+            self.progress.step("giving the box an init");
+            AgentFile::find()?.push_as_init(self.client, name, INIT)?;
+            let command = format!("lxc.init.cmd = {INIT} init");
+            let change = json!({ "config": { "raw.lxc": command } });
+            self.client.patch_instance(name, &change)?;
+        }
+        let operation = self.client.change_state(name, Action::Start, Force::Yes)?;
+        self.client.watch("starting the box", &operation, self.signals, None)?;
         Ok(())
     }
 

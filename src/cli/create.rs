@@ -231,7 +231,11 @@ fn import(client: &mut Client, path: &str, shown: &mut Shown) -> Result<Chosen, 
     };
     let imported = file.import(client, &mut tell).map_err(images::Error::from)?;
     let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let init = if imported.init == FileInit::Missing { Init::Agents } else { Init::Own };
+    let init = match imported.init {
+        FileInit::Present => Init::Own,
+        FileInit::Missing => Init::Agents,
+        FileInit::Unknown => Init::Unknown,
+    };
     let origin = Origin { source: value(&Source::here(&imported.fingerprint))?, name, init };
     let temporary = (imported.novelty == Novelty::New).then_some(imported.fingerprint);
     Ok(Chosen { origin, temporary })

@@ -11,6 +11,7 @@ mod support;
 mod adopt;
 mod broken;
 mod create;
+mod files;
 mod lifecycle;
 mod messages;
 mod nested;

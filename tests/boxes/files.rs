@@ -1,0 +1,82 @@
+//! Boxes from files.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::support::{Name, home, image, incus, incusbox, run};
+
+/// A directory that goes away.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(what: &str) -> Scratch {
+        let path = home().join(format!(".boxes-{}-{what}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a directory");
+        Scratch(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _is_left = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn images() -> usize {
+    incus(&["image", "list", "--format", "csv"]).succeeds().stdout.lines().count()
+}
+
+#[test]
+fn a_box_comes_from_a_root_directory_without_any_init_account_or_tool() {
+    let scratch = Scratch::new("root");
+    let root = scratch.path("root");
+    let script = format!(
+        "mkdir -p {root}/bin {root}/etc {root}/usr {root}/root && cp /bin/busybox {root}/bin/ && \
+         for tool in sh id cat ls stat touch; do ln -s busybox {root}/bin/$tool; done && \
+         echo 'root:x:0:0:root:/root:/bin/sh' >{root}/etc/passwd && echo 'root:x:0:' >{root}/etc/group && \
+         tar -C {root} --owner=0 --group=0 -czf {root}.tar.gz ."
+    );
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script]).stdin(Stdio::null());
+    run(shell).succeeds();
+    let before = images();
+    let name = Name::new("file");
+    incusbox(&["create", &name, "--image-file", &format!("{root}.tar.gz"), "--no-nesting"])
+        .succeeds();
+    let uid = rustix::process::getuid().as_raw();
+    assert_eq!(name.sh("id -u; cat /proc/1/comm").succeeds().stdout, format!("{uid}\ninit\n"));
+    assert_eq!(images(), before, "the image was for this box alone");
+    incusbox(&["restart", &name]).succeeds();
+    assert_eq!(name.sh("id -u").succeeds().stdout, format!("{uid}\n"));
+}
+
+#[test]
+fn a_box_comes_back_from_a_backup_as_it_was() {
+    let scratch = Scratch::new("backup");
+    let file = scratch.path("backup.tar");
+    let first = Name::new("first");
+    incus(&["init", &image(), &first]).succeeds();
+    incus(&["export", &first, &file, "--compression", "none", "--instance-only"]).succeeds();
+    let second = Name::new("second");
+    incusbox(&["create", &second, "--image-file", &file]).succeeds();
+    let uid = rustix::process::getuid().as_raw();
+    assert_eq!(second.sh("id -u").succeeds().stdout, format!("{uid}\n"));
+    assert!(first.exists());
+}
+
+#[test]
+fn a_file_that_is_no_image_is_told_and_nothing_is_left() {
+    let scratch = Scratch::new("no-image");
+    let file = scratch.path("file");
+    std::fs::write(&file, "hello\n").expect("a file");
+    let before = images();
+    let name = Name::new("nofile");
+    incusbox(&["create", &name, "--image-file", &file]).fails(1, &[&file]);
+    incusbox(&["create", &name, "--image-file", "/no/such/file"]).fails(1, &["/no/such/file"]);
+    assert_eq!(images(), before);
+    assert!(!name.exists());
+}

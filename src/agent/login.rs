@@ -37,6 +37,10 @@ pub struct Login {
 const MARK: &[u8] = b"\0incusbox-login-environment\0";
 /// A profile script may wait for something that never comes.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a session may take to come up.
+const SESSION_PATIENCE: Duration = Duration::from_secs(5);
+/// For how long a box is new.
+const NEW_SECONDS: u64 = 60;
 /// More than this is no environment (ARG_MAX is 2 MiB by default).
 const MOST_BYTES: usize = 2 << 20;
 /// Where the copies are: a directory of root's in a file system that does not survive the box.
@@ -59,6 +63,7 @@ pub fn base(account: &Account) -> Variables {
         set(&mut variables, name, value);
     }
     let runtime = PathBuf::from(format!("/run/user/{}", account.uid));
+    wait_for_session(account, &runtime);
     if std::fs::metadata(&runtime).is_ok_and(|meta| meta.is_dir() && meta.uid() == account.uid) {
         if runtime.join("bus").exists() {
             let mut address = OsString::from("unix:path=");
@@ -68,6 +73,40 @@ pub fn base(account: &Account) -> Variables {
         set(&mut variables, "XDG_RUNTIME_DIR".into(), runtime.into_os_string());
     }
     variables
+}
+
+/// A box that has just started brings up the sessions of users who linger within a second. A
+/// command that came before would miss its runtime directory for as long as it runs, a shell for
+/// hours; so it waits, but only in a box that is new, and not for long.
+fn wait_for_session(account: &Account, runtime: &Path) {
+    let is_up = || runtime.join("systemd/private").exists();
+    if account.uid == 0 || is_up() {
+        return;
+    }
+    let lingers = Path::new("/var/lib/systemd/linger").join(&account.name).exists();
+    if !lingers || !is_new() {
+        return;
+    }
+    let deadline = Instant::now() + SESSION_PATIENCE;
+    while !is_up() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Whether the box was started less than a minute ago, by systemd.
+fn is_new() -> bool {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let age = || {
+        let stat = read("/proc/1/stat")?;
+        // Behind the name, which may hold anything, field 22 is the start in clock ticks since the
+        // kernel's: proc(5).
+        let started: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+        let ticks = rustix::param::clock_ticks_per_second();
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec as u64;
+        Some(now.saturating_sub(started / ticks.max(1)))
+    };
+    let is_systemd = read("/proc/1/comm").is_some_and(|name| name.trim() == "systemd");
+    is_systemd && age().is_some_and(|seconds| seconds < NEW_SECONDS)
 }
 
 /// What a login of `account` gives; the base alone where its shell does not tell.

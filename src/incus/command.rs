@@ -47,9 +47,14 @@ impl Down {
 
     /// Reads what is there and hands the payload to `take`.
     fn receive(&mut self, mut take: impl FnMut(&[u8])) -> std::io::Result<()> {
-        match fds::read_own(&self.socket, self.decoder.tail(), CHUNK)? {
-            Got::End => self.is_over = true,
-            Got::Bytes(_) | Got::Nothing => {}
+        match fds::read_own(&self.socket, self.decoder.tail(), CHUNK) {
+            Ok(Got::End) => self.is_over = true,
+            Ok(Got::Bytes(_) | Got::Nothing) => {}
+            // The daemon closed it with a pong of ours unread.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                self.is_over = true;
+            }
+            Err(error) => return Err(error),
         }
         loop {
             match self.decoder.event()? {

@@ -283,7 +283,9 @@ pub fn limit(resource: i32) -> io::Result<(u64, u64)> {
     }
 }
 
-/// Writes no core file of this process.
+/// Writes no core file of this process. What it executes may write its own: a limit of zero would
+/// stay with it for good, since nobody in a box may raise one.
 pub fn no_core_file() {
-    let _best_effort = set_limit(libc::RLIMIT_CORE as i32, 0, 0);
+    let not = rustix::process::DumpableBehavior::NotDumpable;
+    let _best_effort = rustix::process::set_dumpable_behavior(not);
 }

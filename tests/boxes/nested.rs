@@ -1,6 +1,6 @@
 //! Containers inside a box.
 
-use crate::support::{Name, incus};
+use crate::support::{Name, incus, incusbox};
 
 #[test]
 fn a_box_is_ready_for_containers() {
@@ -16,4 +16,37 @@ fn a_box_is_ready_for_containers() {
     // What rootless containers begin with: a user namespace with a /proc of its own.
     let proc = "unshare --user --map-root-user --mount --pid --fork sh -c 'mount -t proc proc /proc && echo mounted'";
     assert_eq!(name.sh(proc).succeeds().stdout, "mounted\n");
+}
+
+/// Makes an image of nothing but a static busybox, and runs it by every engine.
+const ENGINES: &str = r#"
+set -e
+mkdir -p /tmp/r/bin && cp /bin/busybox /tmp/r/bin/ && for tool in sh id cat ip; do ln -sf busybox /tmp/r/bin/$tool; done
+tar -C /tmp/r -c . >/tmp/r.tar
+ask='id -u; ip -o -4 addr show scope global | grep -c inet'
+podman import --quiet /tmp/r.tar local/bb >/dev/null 2>&1
+echo "podman as user: $(echo $(podman run --rm local/bb /bin/sh -c "$ask" 2>/tmp/e || cat /tmp/e))"
+sudo podman import --quiet /tmp/r.tar local/bb >/dev/null 2>&1
+echo "podman as root: $(echo $(sudo podman run --rm local/bb /bin/sh -c "$ask" 2>/tmp/e || cat /tmp/e))"
+sudo docker import /tmp/r.tar bb >/dev/null
+echo "docker: $(echo $(sudo docker run --rm bb /bin/sh -c "$ask" 2>/tmp/e || cat /tmp/e))"
+printf 'FROM local/bb\nRUN ["/bin/sh","-c","echo built >/built"]\n' >/tmp/Containerfile
+buildah bud --quiet --tag local/built --file /tmp/Containerfile /tmp >/dev/null 2>&1
+echo "buildah: $(podman run --rm local/built /bin/cat /built)"
+skopeo copy --quiet containers-storage:localhost/local/built dir:/tmp/copied && echo "skopeo: $(test -e /tmp/copied/manifest.json && echo copied)"
+"#;
+
+#[test]
+fn podman_docker_buildah_and_skopeo_work_in_a_box_before_and_after_a_restart() {
+    let packages = "podman slirp4netns uidmap docker.io buildah skopeo busybox-static";
+    let options: Vec<&str> = packages.split(' ').flat_map(|name| ["--package", name]).collect();
+    let name = Name::create("engines", &[&["--home", "none"], &options[..]].concat());
+    let expected =
+        "podman as user: 0 1\npodman as root: 0 1\ndocker: 0 1\nbuildah: built\nskopeo: copied\n";
+    let told = name.sh(ENGINES);
+    assert_eq!(told.stdout, expected, "{told:#?}");
+    incusbox(&["restart", &name]).succeeds();
+    let again = "podman run --rm local/built /bin/cat /built; sudo docker run --rm bb /bin/id -u";
+    let told = name.sh(again);
+    assert_eq!(told.stdout, "built\n0\n", "{told:#?}");
 }

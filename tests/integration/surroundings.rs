@@ -13,6 +13,10 @@ fn agent(text: &str) -> String {
     told(&Invocation::by(Way::Agent, ["sh", "-c", text]))
 }
 
+fn native(text: &str) -> String {
+    told(&Invocation::by(Way::Native, ["sh", "-c", text]))
+}
+
 #[test]
 fn the_groups_are_those_of_the_users_account_in_the_box() {
     let user = ways::user();
@@ -36,6 +40,7 @@ fn the_path_is_that_of_a_login_in_the_box() {
 #[test]
 fn the_soft_limit_of_open_files_is_that_of_a_login() {
     assert_eq!(agent("ulimit -Sn"), "1024");
+    assert_eq!(agent("ulimit -Hc"), native("ulimit -Hc"), "core files may be asked for");
     let hard: u64 = agent("ulimit -Hn").parse().expect("a number");
     assert!(hard >= 1024);
 }

@@ -67,7 +67,8 @@ fn wait_for_session(tree: &Tree, user: &Wanted) -> Option<String> {
         let argv = ["systemctl", "is-active", &unit];
         let state =
             Run { argv: &argv, environment: &[], limit: Some(PATIENCE_FOR_MANAGER) }.answer();
-        let has_failed = matches!(state.as_str(), "failed" | "inactive");
+        // `inactive` is what it is until logind has asked for it.
+        let has_failed = state == "failed";
         if has_failed || Instant::now() >= deadline {
             return (!is_there()).then(|| {
                 format!(

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Command};
 
 use super::{ask, connect, flag, print};
-use crate::boxes::doctor::{Patient, Status, examine};
+use crate::boxes::doctor::{Patient, SYSCTL, Status, examine};
 use crate::boxes::error::Error;
 use crate::boxes::host::HostUser;
 use crate::boxes::remedy::Remedy;
@@ -204,6 +204,9 @@ fn opposite(step: &Remedy) -> Option<Vec<String>> {
         ["usermod", "--add-subgids", ids, "root"] => Some(without(ids, "/etc/subgid").into()),
         ["usermod", "--append", "--groups", group, who] => {
             Some(["gpasswd", "--delete", who, group].map(str::to_owned).into())
+        }
+        ["sh", "-c", command] if command.contains(SYSCTL) => {
+            Some(["rm", "-f", SYSCTL].map(str::to_owned).into())
         }
         _ => None,
     }

@@ -94,7 +94,7 @@ impl Client {
     ) -> Result<Ended, Interrupted> {
         let doing = "talking to the agent in the box";
         let broken = |source| Interrupted::Error(Error::Io { doing, source });
-        let started = self.exec(name, &request(command))?;
+        let started = self.exec(name, &Exec::as_root(command))?;
         let [up, out, err] = self.open_streams(&started, ["0", "1", "2"])?;
         let mut echo =
             Down::new(Stream { socket: up.socket.try_clone().map_err(broken)?, rest: up.rest });
@@ -164,20 +164,6 @@ fn take_lines(buffer: &mut Vec<u8>, line: &mut dyn FnMut(&[u8])) {
         from += length + 1;
     }
     buffer.drain(..from);
-}
-
-fn request(command: &[&str]) -> Exec {
-    Exec {
-        command: command.iter().map(|word| (*word).to_owned()).collect(),
-        environment: std::collections::BTreeMap::new(),
-        wait_for_websocket: true,
-        interactive: false,
-        width: 0,
-        height: 0,
-        user: 0,
-        group: 0,
-        cwd: "/".to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -95,6 +95,23 @@ pub struct Exec {
     pub cwd: String,
 }
 
+impl Exec {
+    /// A program as root, with pipes.
+    pub fn as_root(command: &[&str]) -> Exec {
+        Exec {
+            command: command.iter().map(|word| (*word).to_owned()).collect(),
+            environment: BTreeMap::new(),
+            wait_for_websocket: true,
+            interactive: false,
+            width: 0,
+            height: 0,
+            user: 0,
+            group: 0,
+            cwd: "/".to_owned(),
+        }
+    }
+}
+
 /// An instance.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Instance {

@@ -67,7 +67,9 @@ impl Session<'_> {
         let mut install_as = None;
         // At most: agent missing, agent found to be in another place, agent pushed.
         for last in [false, false, true] {
-            let started = self.exec(&agent_request(&path))?;
+            // Nothing of the command is in it: arguments and environment of an exec show in the
+            // host's list of processes.
+            let started = self.exec(&Exec::as_root(&[&path, "exec"]))?;
             self.trace.note("Incus runs the agent");
             let streams = self.client.open_streams(&started, ["0", "1", "2"])?;
             self.trace.note("the streams are connected");
@@ -253,20 +255,4 @@ pub fn broken(what: String) -> Error {
 
 fn host_error(source: std::io::Error) -> Error {
     Error::Host { doing: "passing data between the host and the box", source }
-}
-
-/// What Incus is asked to run. Nothing of the command is in it: arguments and environment of an
-/// exec show in the host's process list.
-fn agent_request(path: &str) -> Exec {
-    Exec {
-        command: vec![path.to_owned(), "exec".to_owned()],
-        environment: std::collections::BTreeMap::new(),
-        wait_for_websocket: true,
-        interactive: false,
-        width: 0,
-        height: 0,
-        user: 0,
-        group: 0,
-        cwd: "/".to_owned(),
-    }
 }

@@ -40,7 +40,12 @@ skopeo copy --quiet containers-storage:localhost/local/built dir:/tmp/copied && 
 fn podman_docker_buildah_and_skopeo_work_in_a_box_before_and_after_a_restart() {
     let packages = "podman slirp4netns uidmap docker.io buildah skopeo busybox-static";
     let options: Vec<&str> = packages.split(' ').flat_map(|name| ["--package", name]).collect();
-    let name = Name::create("engines", &[&["--home", "none"], &options[..]].concat());
+    let name = Name::create("engines", &["--home", "none"]);
+    if name.root("apt-get update --quiet=2").status != Some(0) {
+        eprintln!("not tested: boxes of this machine reach no packages");
+        return;
+    }
+    incusbox(&[&["adopt", "--yes", &name, "--home", "none"], &options[..]].concat()).succeeds();
     let expected =
         "podman as user: 0 1\npodman as root: 0 1\ndocker: 0 1\nbuildah: built\nskopeo: copied\n";
     let told = name.sh(ENGINES);

@@ -65,6 +65,26 @@ fn device(patient: &Patient, path: &str, module: &str, without: &str) -> Seen {
     }
 }
 
+/// Each systemd, and each user's, holds a few; all boxes together share root's.
+const INOTIFY_INSTANCES: u32 = 512;
+/// Where a raised limit is kept.
+pub const SYSCTL: &str = "/etc/sysctl.d/60-incusbox.conf";
+
+pub fn inotify(patient: &mut Patient) -> Option<Seen> {
+    let path = patient.root.join("proc/sys/fs/inotify/max_user_instances");
+    let most: u32 = std::fs::read_to_string(path).ok()?.trim().parse().ok()?;
+    if most >= INOTIFY_INSTANCES {
+        return Some(Seen::ok(format!("{most} inotify instances are enough for many boxes")));
+    }
+    let command = format!(
+        "echo fs.inotify.max_user_instances=1024 >{SYSCTL} && sysctl --quiet --load={SYSCTL}"
+    );
+    let text = format!(
+        "{most} inotify instances (fs.inotify.max_user_instances) are enough for a dozen boxes only"
+    );
+    Some(Seen::warning(text).mend(Remedy::as_root(&["sh", "-c", &command])))
+}
+
 pub fn agent(_: &mut Patient) -> Option<Seen> {
     Some(match AgentFile::find() {
         Ok(agent) => Seen::ok(format!("{} is at hand", agent.path().display())),

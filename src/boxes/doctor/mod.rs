@@ -14,6 +14,8 @@ use super::remedy::Remedy;
 use crate::incus::manage::{FullInstance, Profile, Server};
 use crate::incus::{self, Client};
 
+pub use machine::SYSCTL;
+
 /// How it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
@@ -106,6 +108,7 @@ const HOST: &[(&str, Check)] = &[
     ("security", machine::security_module),
     ("fuse", machine::fuse),
     ("tun", machine::tun),
+    ("inotify", machine::inotify),
     ("agent", machine::agent),
     ("path", machine::path),
 ];

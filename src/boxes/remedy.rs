@@ -107,22 +107,34 @@ fn network(client: &mut Client) -> Result<(), incus::Error> {
     add_to_profile(client, "eth0", &device)
 }
 
-/// Incus looks for a free subnet by pinging at random; where that fails, one is taken that no
-/// route of the host leads into.
+/// Incus looks for a free subnet by pinging addresses of random ones, which takes minutes where
+/// nothing answers and fails where everything seems to. So one is chosen here that no route of the
+/// host leads into; only where there is none, Incus may look.
 fn make_bridge(client: &mut Client) -> Result<(), incus::Error> {
     let target = client.target("/1.0/networks", "");
-    let make = |client: &mut Client, config: serde_json::Value| {
-        let request = json!({ "name": BRIDGE, "type": "bridge", "config": config });
-        client.tell("making a network", "POST", &target, &request)
-    };
-    let error = match make(client, json!({})) {
-        Ok(()) => return Ok(()),
-        Err(error) => error,
-    };
     let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
-    let Some(address) = free_subnet(&routes) else { return Err(error) };
-    let config = json!({ "ipv4.address": address, "ipv4.nat": "true", "ipv6.address": "none" });
-    make(client, config)
+    let mut config = BTreeMap::new();
+    if let Some(address) = free_subnet(&routes) {
+        config.insert("ipv4.address", address);
+        config.insert("ipv4.nat", "true".to_owned());
+        if let Ok(address) = random_ula() {
+            config.insert("ipv6.address", address);
+            config.insert("ipv6.nat", "true".to_owned());
+        } else {
+            config.insert("ipv6.address", "none".to_owned());
+        }
+    }
+    let request = json!({ "name": BRIDGE, "type": "bridge", "config": config });
+    client.tell("making a network", "POST", &target, &request)
+}
+
+/// A unique local network of IPv6 (RFC 4193, 3.2: 40 random bits), as the bridge's own address.
+fn random_ula() -> std::io::Result<String> {
+    use std::io::Read;
+    let mut random = [0_u8; 7];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let [a, b, c, d, e, f, g] = random;
+    Ok(format!("fd{a:02x}:{b:02x}{c:02x}:{d:02x}{e:02x}:{f:02x}{g:02x}::1/64"))
 }
 
 /// The first of some private /24 networks that none of the routes overlaps, as the bridge's own
@@ -168,7 +180,7 @@ pub fn managed_bridges(client: &mut Client) -> Result<Vec<String>, incus::Error>
         kind: String,
     }
     let target = client.target("/1.0/networks", "recursion=1");
-    let all: Vec<Network> = client.get("asking about networks", &target)?;
+    let all: Vec<Network> = client.get_all("asking about networks", &target)?;
     let is_bridge = |network: &Network| network.managed && network.kind == "bridge";
     Ok(all.into_iter().filter(is_bridge).map(|network| network.name).collect())
 }
@@ -179,7 +191,7 @@ fn names(
     path: &str,
 ) -> Result<Vec<String>, incus::Error> {
     let target = client.target(path, "");
-    let urls: Vec<String> = client.get(doing, &target)?;
+    let urls: Vec<String> = client.get_all(doing, &target)?;
     let name = |url: String| url.split('?').next()?.rsplit('/').next().map(str::to_owned);
     Ok(urls.into_iter().filter_map(name).collect())
 }

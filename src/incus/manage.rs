@@ -250,7 +250,7 @@ impl Client {
     /// Everything in [`Error`].
     pub fn full_instances(&mut self) -> Result<Vec<FullInstance>, Error> {
         let target = self.target("/1.0/instances", "recursion=2");
-        self.get("listing the boxes", &target)
+        self.get_all("listing the boxes", &target)
     }
 
     /// One instance with its state.
@@ -376,7 +376,7 @@ impl Client {
         }
         let target = self.target("/1.0/operations", "recursion=1");
         let by_status: BTreeMap<String, Vec<Running>> =
-            self.get("asking what the daemon does", &target)?;
+            self.get_all("asking what the daemon does", &target)?;
         let path = format!("/1.0/instances/{name}");
         let concerns = |running: &Running| {
             let all = running.resources.iter().flat_map(BTreeMap::values).flatten();
@@ -411,6 +411,18 @@ impl Client {
         let envelope = self.call::<T>(doing, "GET", target, b"")?;
         let what = || "its answer has no metadata".to_owned();
         envelope.metadata.ok_or_else(|| Error::Malformed { doing, what: what() })
+    }
+
+    /// Reads a list or a map: an empty one is `null`.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn get_all<T: serde::de::DeserializeOwned + Default>(
+        &mut self,
+        doing: &'static str,
+        target: &str,
+    ) -> Result<T, Error> {
+        Ok(self.call::<T>(doing, "GET", target, b"")?.metadata.unwrap_or_default())
     }
 
     /// Makes a request that is done when it is answered.

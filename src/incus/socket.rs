@@ -79,7 +79,9 @@ pub fn find() -> Result<(Daemon, UnixStream), Error> {
             },
         }
     }
-    Err(match (denied, refused) {
+    // Who could have connected to the daemon's own socket need not join a group to use the other.
+    let refused_own = refused.filter(|socket| socket.file_name().is_some_and(|n| n != RESTRICTED));
+    Err(match (denied.filter(|_| refused_own.is_none()), refused) {
         (Some(socket), _) => permission(socket),
         (None, Some(socket)) => Error::NotRunning { socket: socket.clone() },
         (None, None) => {

@@ -52,6 +52,12 @@ fn a_socket_that_nobody_listens_at_is_a_daemon_that_does_not_run() {
     let words = ["daemon is not running", &socket.display().to_string(), "systemctl start incus"];
     fails_with(("INCUS_DIR", &directory.path), &words);
     fails_with(("INCUS_SOCKET", &socket), &words);
+    // A restricted daemon beside it that this user may not use is not what is wrong.
+    let beside = directory.path.join("unix.socket.user");
+    let _listens = UnixListener::bind(&beside).expect("a socket");
+    let nobody = std::os::unix::fs::PermissionsExt::from_mode(0o000);
+    std::fs::set_permissions(&beside, nobody).expect("our own socket");
+    fails_with(("INCUS_DIR", &directory.path), &words);
 }
 
 #[test]

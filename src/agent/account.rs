@@ -55,6 +55,13 @@ pub fn tty_group() -> Option<u32> {
     lines(&group).find(|fields| fields[0] == b"tty").and_then(|fields| number(fields.get(2)?))
 }
 
+/// The name of a group.
+pub fn group_name(gid: u32) -> Option<Vec<u8>> {
+    let group = std::fs::read("/etc/group").ok()?;
+    let found = lines(&group).find(|fields| fields.get(2).and_then(|id| number(id)) == Some(gid));
+    found.map(|fields| fields[0].to_vec())
+}
+
 /// A user id without an account: no home, no shell of its own, no groups.
 fn bare(uid: u32) -> Account {
     let (name, home) = if uid == 0 { ("root", "/root") } else { ("", "/") };

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use super::account::Account;
+use super::account::{self, Account};
 use crate::sys::process;
 
 /// systemd's DefaultLimitNOFILE (systemd-system.conf(5)).
@@ -46,11 +46,7 @@ pub fn of(account: &Account, inherited: impl Fn(i32) -> Option<(u64, u64)>) -> L
         text.push('\n');
         text.push_str(&std::fs::read_to_string(file).unwrap_or_default());
     }
-    let group_name = |gid: u32| {
-        let group = std::fs::read_to_string("/etc/group").unwrap_or_default();
-        let line = group.lines().find(|line| line.split(':').nth(2) == Some(&gid.to_string()))?;
-        Some(line.split(':').next()?.to_owned())
-    };
+    let group_name = |gid| String::from_utf8(account::group_name(gid)?).ok();
     let names: Vec<String> = account.groups.iter().filter_map(|gid| group_name(*gid)).collect();
     from_text(&text, account, &names, inherited)
 }

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::account::Account;
+use super::umask;
 use crate::sys::pipes;
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::process::{self, Forked};
@@ -111,7 +112,7 @@ fn is_new() -> bool {
 
 /// What a login of `account` gives; the base alone where its shell does not tell.
 pub fn of(account: &Account, agent: &OsStr) -> Login {
-    let base = Login { variables: base(account), umask: default_umask() };
+    let base = base(account);
     let stamp = stamp(account);
     let cache = Path::new(CACHE).join(format!("login-{}", account.uid));
     let told = match read_cache(&cache, stamp) {
@@ -123,7 +124,8 @@ pub fn of(account: &Account, agent: &OsStr) -> Login {
             told
         }
     };
-    parse(&told, base)
+    let (variables, umask) = parse(&told, base);
+    Login { variables, umask: umask.unwrap_or_else(|| umask::of(account)) }
 }
 
 /// Sets a variable, in the place that it has already.
@@ -151,27 +153,27 @@ pub fn print_environment() -> io::Result<()> {
     io::stdout().write_all(&out)
 }
 
-/// Reads what `print_environment` wrote over what `base` has.
-fn parse(told: &[u8], base: Login) -> Login {
-    let Some(at) = told.windows(MARK.len()).rposition(|window| window == MARK) else { return base };
-    let mut login = base;
+/// Reads what `print_environment` wrote over `base`; and the umask, if it wrote any.
+fn parse(told: &[u8], base: Variables) -> (Variables, Option<u32>) {
+    let mut variables = base;
+    let Some(at) = told.windows(MARK.len()).rposition(|window| window == MARK) else {
+        return (variables, None);
+    };
     let mut fields = told[at + MARK.len()..].split(|byte| *byte == 0);
     let umask = fields.next().and_then(|field| std::str::from_utf8(field).ok());
-    if let Some(umask) = umask.and_then(|field| u32::from_str_radix(field, 8).ok()) {
-        login.umask = umask & 0o777;
-    }
+    let umask = umask.and_then(|field| u32::from_str_radix(field, 8).ok());
     for field in fields {
         let Some(equals) = field.iter().position(|byte| *byte == b'=') else { continue };
         let (name, value) = (OsStr::from_bytes(&field[..equals]), &field[equals + 1..]);
         if !NOT_KEPT.iter().any(|not_kept| name == *not_kept) {
-            set(&mut login.variables, name.to_owned(), OsString::from_vec(value.to_vec()));
+            set(&mut variables, name.to_owned(), OsString::from_vec(value.to_vec()));
         }
     }
-    login
+    (variables, umask.map(|umask| umask & 0o777))
 }
 
 /// Runs the user's login shell as the user, with a time limit, and reads what it tells.
-fn ask_shell(account: &Account, agent: &OsStr, base: &Login) -> io::Result<Vec<u8>> {
+fn ask_shell(account: &Account, agent: &OsStr, base: &Variables) -> io::Result<Vec<u8>> {
     let (read, write) = pipes::pipe()?;
     let child = match process::fork()? {
         Forked::Parent(pid) => pid,
@@ -212,7 +214,7 @@ fn ask_shell(account: &Account, agent: &OsStr, base: &Login) -> io::Result<Vec<u
 fn become_shell(
     account: &Account,
     agent: &OsStr,
-    base: &Login,
+    base: &Variables,
     out: impl std::os::fd::AsFd,
 ) -> io::Error {
     let become_it = || -> io::Result<()> {
@@ -221,7 +223,7 @@ fn become_shell(
         process::install_fd(crate::sys::fds::open_null()?, 0)?;
         process::install_fd(out, 1)?;
         process::install_fd(crate::sys::fds::open_null()?, 2)?;
-        process::set_umask(base.umask);
+        process::set_umask(umask::of(account));
         process::become_user(account.uid, account.gid, &account.groups)?;
         std::env::set_current_dir(&account.home).or_else(|_| std::env::set_current_dir("/"))
     };
@@ -234,7 +236,7 @@ fn become_shell(
     super::spawn::exec(
         account.shell.as_bytes(),
         &[account.shell.as_bytes(), b"-l", b"-c", &command],
-        &base.variables,
+        base,
     )
 }
 
@@ -253,7 +255,6 @@ fn stamp(account: &Account) -> u64 {
         "/etc/zsh/zlogin",
         "/etc/locale.conf",
         "/etc/default/locale",
-        "/etc/login.defs",
         "/etc/fish/config.fish",
         "/etc/passwd",
         "/etc/group",
@@ -276,6 +277,7 @@ fn stamp(account: &Account) -> u64 {
     if let Ok(entries) = std::fs::read_dir("/etc/profile.d") {
         files.extend(entries.flatten().map(|entry| entry.path()));
     }
+    files.extend(umask::files());
     files.sort();
     let mut hasher = DefaultHasher::new();
     (account.uid, account.gid, &account.home, &account.shell).hash(&mut hasher);
@@ -321,13 +323,6 @@ fn default_path(root: bool) -> OsString {
     let path = login_definition(key).map(|value| value.trim_start_matches("PATH=").to_owned());
     let usual = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     path.unwrap_or_else(|| usual.to_owned()).into()
-}
-
-/// The mask of login.defs(5), else the usual one.
-pub fn default_umask() -> u32 {
-    login_definition("UMASK")
-        .and_then(|value| u32::from_str_radix(&value, 8).ok())
-        .map_or(0o022, |umask| umask & 0o777)
 }
 
 fn login_definition(key: &str) -> Option<String> {
@@ -380,16 +375,13 @@ mod tests {
 
     #[test]
     fn what_profile_scripts_print_is_not_taken_for_variables() {
-        let base = Login { variables: vec![("HOME".into(), "/h".into())], umask: 0o022 };
+        let base: Variables = vec![("HOME".into(), "/h".into())];
         let mut told = b"Welcome! FAKE=1\n".to_vec();
         told.extend_from_slice(MARK);
         told.extend_from_slice(b"2\0PATH=/x\0SHLVL=3\0HOME=/other\0");
-        let login = parse(&told, base.clone());
-        assert_eq!(login.umask, 0o002);
-        assert_eq!(
-            login.variables,
-            [("HOME".into(), "/other".into()), ("PATH".into(), "/x".into())]
-        );
-        assert_eq!(parse(b"Welcome! FAKE=1\n", base.clone()), base);
+        let (variables, umask) = parse(&told, base.clone());
+        assert_eq!(umask, Some(0o002));
+        assert_eq!(variables, [("HOME".into(), "/other".into()), ("PATH".into(), "/x".into())]);
+        assert_eq!(parse(b"Welcome! FAKE=1\n", base.clone()), (base, None));
     }
 }

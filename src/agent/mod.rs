@@ -34,6 +34,8 @@ mod stdin;
 #[cfg(feature = "agent")]
 mod supervise;
 #[cfg(feature = "agent")]
+mod umask;
+#[cfg(feature = "agent")]
 mod waiter;
 
 #[cfg(feature = "agent")]

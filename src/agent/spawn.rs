@@ -10,6 +10,7 @@ use super::account::Account;
 use super::limits::{self, Limits};
 use super::login::{self, Variables};
 use super::protocol::{Base, Command, Failure, Fd, Missing, Place, Reason, Request};
+use super::umask;
 use crate::sys::process::{self, Forked};
 use crate::sys::{fds, pipes, pty, signals};
 
@@ -167,7 +168,7 @@ fn plan(request: &Request, account: Account, agent: &OsStr) -> Program {
         }
     }
     let limits = limits::of(&account, |resource| process::limit(resource).ok());
-    let umask = umask.unwrap_or_else(login::default_umask);
+    let umask = umask.unwrap_or_else(|| umask::of(&account));
     Program { account, argv, path, variables, umask, limits }
 }
 

@@ -11,7 +11,7 @@ use super::create::mapping;
 use super::error::Error;
 use super::host::HostUser;
 use super::options::{Home, Settings};
-use super::request::{self, Allowed, Mapping, NESTED, Wanted};
+use super::request::{self, Allowed, Mapping, NESTED};
 use crate::incus::manage::FullInstance;
 
 /// A change of one living option, as the user wrote it: `NAME=VALUE`, or `NAME=` for the default.
@@ -111,21 +111,8 @@ pub fn adopt(
 ) -> Result<Adoption, Error> {
     let mut instance = instance;
     let (mapping, warning) = mapping(user, settings, allowed)?;
-    let name = instance.name.clone();
-    let wanted = Wanted {
-        name: &name,
-        settings,
-        user,
-        mapping,
-        source: Value::Null,
-        profiles: Vec::new(),
-        root_disk: None,
-        image: "",
-        allowed,
-        token: "",
-    };
     let mut restart = false;
-    for (device, content) in request::devices(&wanted) {
+    for (device, content) in request::devices(settings, user, mapping) {
         instance.devices.entry(device).or_insert(content);
     }
     if let (Some(user), Mapping::Ids) = (user, mapping) {

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::change::shares_home;
 use super::error::Error;
-use super::host::{self, HostUser};
+use super::host::{self, HostUser, Machine};
 use super::lock::Lock;
 use super::options::{Home, Settings};
 use super::request::{self, Allowed, CREATING, Mapping, NESTED, Wanted};
@@ -140,7 +141,7 @@ impl Creation<'_> {
         let mine = format!("{CREATING} {token}");
         let wanted = self.wanted(mapping, root_disk, &token);
         let request = self.instance(&wanted);
-        let setup = request::setup(&wanted, host::locale(), host::time_zone());
+        let setup = request::setup(name, self.settings, self.user);
         self.progress.step(&format!("making the box from {}", self.origin.name));
         let result = self.make(&request, &mine).and_then(|()| self.set_up(&setup, mapping));
         if result.is_err() {
@@ -166,7 +167,6 @@ impl Creation<'_> {
             user: self.user,
             mapping,
             source: self.origin.source.clone(),
-            profiles: vec!["default".to_owned()],
             root_disk,
             image: &self.origin.name,
             allowed: self.allowed(),
@@ -259,10 +259,8 @@ impl Creation<'_> {
     ) -> Result<SetupResult, Error> {
         let name = self.name.as_str().to_owned();
         let result = setup::run(self.client, self.signals, self.progress, &name, request)?;
-        if let (Some(user), true) = (self.user, self.settings.home != Home::None) {
-            if mapping != Mapping::None {
-                setup::check_owners(self.client, self.signals, &name, user, &self.settings.home)?;
-            }
+        if let (Some(user), true) = (self.user, shares_home(self.settings, mapping)) {
+            setup::check_owners(self.client, self.signals, &name, user, &self.settings.home)?;
         }
         let facts = json!({ "config": {
             "user.incusbox.state": "ready",
@@ -308,7 +306,7 @@ impl Creation<'_> {
 /// Everything in [`incus::Error`].
 pub fn ensure_profile(client: &mut Client) -> Result<(), incus::Error> {
     let allowed = if client.daemon().restricted { Allowed::Restricted } else { Allowed::All };
-    let profile = request::nested_profile(allowed, host::has_security_module());
+    let profile = request::nested_profile(allowed, Machine::here());
     match client.create_profile(&profile) {
         Err(error) if !error.text().is_some_and(|text| text.contains("already exists")) => {
             Err(error)

@@ -132,11 +132,30 @@ pub fn time_zone() -> Option<String> {
     from_link.or_else(from_file)
 }
 
-/// Whether the kernel has a security module that confines system calls of containers. Without one,
-/// Incus's interception of mknod and setxattr makes exec fail at random.
-pub fn has_security_module() -> bool {
-    let list = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
-    list.trim().split(',').any(|name| matches!(name, "apparmor" | "selinux"))
+/// What of the host decides what a profile may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Whether the kernel has a security module that confines system calls of containers. Without
+    /// one, Incus's interception of mknod and setxattr makes exec fail at random.
+    pub has_security_module: bool,
+    /// Whether this is an unprivileged container itself. Incus cannot make device nodes there, and
+    /// refuses a device with a mode of its own.
+    pub is_container: bool,
+}
+
+impl Machine {
+    /// This machine.
+    pub fn here() -> Machine {
+        let modules = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+        let is_one = |name: &str| matches!(name, "apparmor" | "selinux");
+        // A user namespace of one's own maps less than all ids: user_namespaces(7).
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        let whole = ["0", "0", "4294967295"];
+        Machine {
+            has_security_module: modules.trim().split(',').any(is_one),
+            is_container: !map.split_whitespace().eq(whole),
+        }
+    }
 }
 
 #[cfg(test)]

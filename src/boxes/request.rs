@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::host::HostUser;
+use super::host::{self, HostUser, Machine};
 use super::options::{Home, Intercept, Settings};
 use crate::agent::protocol::setup::{SetupRequest, UserAccount};
 use crate::incus::manage::{Devices, Profile};
@@ -42,8 +42,6 @@ pub struct Wanted<'a> {
     pub mapping: Mapping,
     /// `source` of the request: the image or the instance to copy.
     pub source: Value,
-    /// Profiles that it gets beside [`NESTED`]; `None` for Incus's choice.
-    pub profiles: Vec<String>,
     /// The root disk as the profiles have it, when its size is to be changed.
     pub root_disk: Option<BTreeMap<String, String>>,
     /// What the user named as its image.
@@ -56,9 +54,16 @@ pub struct Wanted<'a> {
 
 /// The request to make the box, and start it.
 pub fn instance(wanted: &Wanted<'_>) -> Value {
-    let mut profiles = wanted.profiles.clone();
-    if wanted.settings.nesting {
-        profiles.push(NESTED.to_owned());
+    let settings = wanted.settings;
+    let mut profiles = vec!["default"];
+    if settings.nesting {
+        profiles.push(NESTED);
+    }
+    let mut devices = devices(settings, wanted.user, wanted.mapping);
+    if let (Some(size), Some(root)) = (&settings.disk, &wanted.root_disk) {
+        let mut root = root.clone();
+        root.insert("size".to_owned(), size.clone());
+        devices.insert("root".to_owned(), root);
     }
     json!({
         "name": wanted.name,
@@ -66,7 +71,7 @@ pub fn instance(wanted: &Wanted<'_>) -> Value {
         "source": wanted.source,
         "profiles": profiles,
         "config": config(wanted),
-        "devices": devices(wanted),
+        "devices": devices,
         "start": true,
     })
 }
@@ -121,10 +126,9 @@ pub fn id_map(user: &HostUser) -> String {
 }
 
 /// Devices by name. Their names hold the user's id, for several users can share a box.
-pub fn devices(wanted: &Wanted<'_>) -> Devices {
-    let settings = wanted.settings;
+pub fn devices(settings: &Settings, user: Option<&HostUser>, mapping: Mapping) -> Devices {
     let mut devices = Devices::new();
-    let shift = wanted.mapping == Mapping::Shift;
+    let shift = mapping == Mapping::Shift;
     let disk = |source: &str, path: &str, read_only: bool| {
         let mut device = BTreeMap::new();
         let mut set = |key: &str, value: &str| {
@@ -141,7 +145,7 @@ pub fn devices(wanted: &Wanted<'_>) -> Devices {
         }
         device
     };
-    if let Some(user) = wanted.user {
+    if let Some(user) = user {
         let source = match &settings.home {
             Home::Shared => Some(user.home.as_str()),
             Home::Directory(path) => Some(path.as_str()),
@@ -154,11 +158,6 @@ pub fn devices(wanted: &Wanted<'_>) -> Devices {
     for (at, volume) in settings.volumes.iter().enumerate() {
         let device = disk(&volume.host, &volume.inside, volume.read_only);
         devices.insert(format!("volume-{at}"), device);
-    }
-    if let (Some(size), Some(root)) = (&settings.disk, &wanted.root_disk) {
-        let mut root = root.clone();
-        root.insert("size".to_owned(), size.clone());
-        devices.insert("root".to_owned(), root);
     }
     devices
 }
@@ -173,12 +172,12 @@ pub enum Allowed {
 }
 
 /// The profile [`NESTED`].
-pub fn nested_profile(allowed: Allowed, has_module: bool) -> Profile {
+pub fn nested_profile(allowed: Allowed, machine: Machine) -> Profile {
     let mut config = BTreeMap::new();
     config.insert("security.nesting".to_owned(), "true".to_owned());
     let mut devices = Devices::new();
     if allowed == Allowed::All {
-        if has_module {
+        if machine.has_security_module {
             for key in INTERCEPTIONS {
                 config.insert(key.to_owned(), "true".to_owned());
             }
@@ -189,12 +188,15 @@ pub fn nested_profile(allowed: Allowed, has_module: bool) -> Profile {
                 ("type", "unix-char"),
                 ("source", path),
                 ("path", path),
-                ("mode", "0666"),
                 // A host without the device has boxes all the same.
                 ("required", "false"),
             ];
             let device = device.map(|(key, value)| (key.to_owned(), value.to_owned()));
-            devices.insert(name.to_owned(), device.into());
+            let mut device = BTreeMap::from(device);
+            if !machine.is_container {
+                device.insert("mode".to_owned(), "0666".to_owned());
+            }
+            devices.insert(name.to_owned(), device);
         }
     }
     let description = "Boxes of incusbox that run containers inside".to_owned();
@@ -202,16 +204,11 @@ pub fn nested_profile(allowed: Allowed, has_module: bool) -> Profile {
 }
 
 /// What the agent is told to make of the box.
-pub fn setup(
-    wanted: &Wanted<'_>,
-    locale: Vec<(String, String)>,
-    zone: Option<String>,
-) -> SetupRequest {
-    let settings = wanted.settings;
+pub fn setup(name: &str, settings: &Settings, user: Option<&HostUser>) -> SetupRequest {
     SetupRequest {
-        box_name: wanted.name.to_owned(),
-        hostname: settings.hostname.clone().unwrap_or_else(|| wanted.name.to_owned()),
-        user: wanted.user.map(|user| UserAccount {
+        box_name: name.to_owned(),
+        hostname: settings.hostname.clone().unwrap_or_else(|| name.to_owned()),
+        user: user.map(|user| UserAccount {
             name: user.name.clone(),
             uid: user.uid,
             group: user.group.clone(),
@@ -223,8 +220,8 @@ pub fn setup(
             groups: user.groups.clone(),
             sudo: settings.sudo,
         }),
-        locale,
-        time_zone: zone,
+        locale: host::locale(),
+        time_zone: host::time_zone(),
         nesting: settings.nesting,
         packages: settings.packages.clone(),
         pre_init_hooks: settings.pre_init_hooks.clone(),
@@ -263,7 +260,6 @@ mod tests {
             user: Some(&user),
             mapping,
             source: json!({ "type": "image", "alias": "x" }),
-            profiles: vec!["default".to_owned()],
             root_disk: Some([("path".to_owned(), "/".to_owned())].into()),
             image: "x",
             allowed: Allowed::All,
@@ -313,13 +309,26 @@ mod tests {
 
     #[test]
     fn the_profile_intercepts_only_where_that_works_and_is_allowed() {
-        let intercepted =
-            |allowed, module| nested_profile(allowed, module).config.contains_key(INTERCEPTIONS[0]);
+        let intercepted = |allowed, has_security_module| {
+            let machine = Machine { has_security_module, is_container: false };
+            nested_profile(allowed, machine).config.contains_key(INTERCEPTIONS[0])
+        };
         assert!(intercepted(Allowed::All, true));
         assert!(!intercepted(Allowed::All, false));
         assert!(!intercepted(Allowed::Restricted, true));
         let told = request(&[("intercept", "off")], Mapping::Ids);
         assert_eq!(told["config"][INTERCEPTIONS[0]], "false");
-        assert!(nested_profile(Allowed::Restricted, true).devices.is_empty());
+    }
+
+    #[test]
+    fn the_profiles_devices_have_a_mode_where_incus_can_make_them() {
+        let devices = |allowed, is_container| {
+            nested_profile(allowed, Machine { has_security_module: true, is_container }).devices
+        };
+        assert_eq!(devices(Allowed::All, false)["fuse"]["mode"], "0666");
+        let inside = devices(Allowed::All, true);
+        assert_eq!(inside["fuse"]["source"], "/dev/fuse");
+        assert!(!inside["fuse"].contains_key("mode"));
+        assert!(devices(Allowed::Restricted, false).is_empty());
     }
 }

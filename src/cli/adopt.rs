@@ -12,7 +12,7 @@ use super::{ask, box_argument, box_name, connect, flag, the_instance};
 use crate::boxes::change::{adopt, shares_home, whole};
 use crate::boxes::create::{Progress, ensure_profile};
 use crate::boxes::error::Error;
-use crate::boxes::host::{self, HostUser};
+use crate::boxes::host::HostUser;
 use crate::boxes::options::Settings;
 use crate::boxes::request::{self, Allowed};
 use crate::boxes::setup;
@@ -121,19 +121,7 @@ pub fn adopt_one(
     if adoption.restart || !was_running {
         change(client, signals, &name, Action::Start, Force::Yes)?;
     }
-    let wanted = request::Wanted {
-        name: name.as_str(),
-        settings,
-        user,
-        mapping: adoption.mapping,
-        source: serde_json::Value::Null,
-        profiles: Vec::new(),
-        root_disk: None,
-        image: "",
-        allowed,
-        token: "",
-    };
-    let request = request::setup(&wanted, host::locale(), host::time_zone());
+    let request = request::setup(name.as_str(), settings, user);
     let result = setup::run(client, signals, shown, name.as_str(), &request)?;
     if let (Some(user), true) = (user, shares_home(settings, adoption.mapping)) {
         setup::check_owners(client, signals, name.as_str(), user, &settings.home)?;

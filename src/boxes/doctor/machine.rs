@@ -41,7 +41,7 @@ pub fn cgroups(patient: &mut Patient) -> Option<Seen> {
 }
 
 pub fn security_module(_: &mut Patient) -> Option<Seen> {
-    Some(match host::has_security_module() {
+    Some(match host::Machine::here().has_security_module {
         true => Seen::ok("the kernel has AppArmor or SELinux"),
         false => Seen::warning(
             "the kernel has neither AppArmor nor SELinux: boxes are confined by namespaces alone, and system calls are not intercepted",

@@ -12,7 +12,7 @@ use super::error::Error;
 use super::host::HostUser;
 use super::options::{Home, Settings};
 use super::request::{self, Allowed, Mapping, NESTED};
-use crate::incus::manage::FullInstance;
+use crate::incus::objects::FullInstance;
 
 /// A change of one living option, as the user wrote it: `NAME=VALUE`, or `NAME=` for the default.
 ///

@@ -16,7 +16,8 @@ use super::options::{Home, Settings};
 use super::request::{self, Allowed, CREATING, Mapping, NESTED, Wanted};
 use super::setup;
 use crate::agent::protocol::setup::SetupResult;
-use crate::incus::manage::{Action, Force, FullInstance};
+use crate::incus::manage::{Action, Force};
+use crate::incus::objects::FullInstance;
 use crate::incus::{self, Client};
 use crate::names::BoxName;
 use crate::run::agent_file::AgentFile;
@@ -143,12 +144,29 @@ impl Creation<'_> {
         let request = self.instance(&wanted);
         let setup = request::setup(name, self.settings, self.user);
         self.progress.step(&format!("making the box from {}", self.origin.name));
-        let result = self.make(&request, &mine).and_then(|()| self.set_up(&setup, mapping));
+        let made = self.make(&request, &mine).map_err(|error| self.explained(error, mapping));
+        let result = made.and_then(|()| self.set_up(&setup, mapping));
         if result.is_err() {
             self.progress.step("removing what was made");
             self.remove_half_made(&mine);
         }
         result
+    }
+
+    /// Not every file system can be shifted: then there is no way left to show the user's files.
+    fn explained(&self, error: Error, mapping: Mapping) -> Error {
+        let cannot_shift = |source: &incus::Error| {
+            source.text().is_some_and(|text| text.to_lowercase().contains("idmapping abilities"))
+        };
+        match (error, self.user) {
+            (Error::Start { source, .. }, Some(user))
+                if mapping == Mapping::Shift && cannot_shift(&source) =>
+            {
+                let missing = host::missing_sub_ids("/".as_ref(), user);
+                Error::NoMapping { user: user.name.clone(), missing }
+            }
+            (error, _) => error,
+        }
     }
 
     fn allowed(&self) -> Allowed {
@@ -214,7 +232,7 @@ impl Creation<'_> {
             let state = there.fact("state").unwrap_or_default().to_owned();
             if state == mine {
                 let log = self.client.start_log(&name);
-                return Err(Error::Start { name, source, log });
+                return Err(Error::Start { name, source, log, is_new: true });
             }
             if !is_half_made(&there) {
                 return Err(Error::Exists { name, is_box: there.is_box() });

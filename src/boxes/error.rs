@@ -39,8 +39,8 @@ pub enum Error {
     BeingMade { name: String },
     /// The user's ids cannot be mapped.
     NoMapping { user: String, missing: Vec<(&'static str, String)> },
-    /// The box was made and does not start.
-    Start { name: String, source: incus::Error, log: Option<String> },
+    /// The box does not start; a new one is removed again.
+    Start { name: String, source: incus::Error, log: Option<String>, is_new: bool },
     /// A step of the set-up in the box failed.
     Setup { name: String, step: String, text: String },
     /// The agent in the box ended without a last word.
@@ -88,7 +88,10 @@ impl fmt::Display for Error {
             Error::Name(error) => error.fmt(f),
             Error::Value(error) => error.fmt(f),
             Error::Config(error) => error.fmt(f),
-            Error::Incus(error) => error.fmt(f),
+            Error::Incus(error) => {
+                error.fmt(f)?;
+                hint(f, error.text().unwrap_or_default())
+            }
             Error::Agent(error) => error.fmt(f),
             Error::Image(error) => error.fmt(f),
             Error::NoBox { name, near } => {
@@ -115,20 +118,19 @@ impl fmt::Display for Error {
                 "another incusbox is making the box `{name}` at this moment\nwait for it: incusbox list"
             ),
             Error::NoMapping { user, missing } => no_mapping(f, user, missing),
-            Error::Start { name, source, log } => {
-                write!(f, "the box `{name}` was made, but does not start: {source}")?;
-                match log {
-                    Some(line) => write!(f, "\nits log says: {}", printable(line)),
-                    None => Ok(()),
+            Error::Start { name, source, log, is_new } => {
+                let removed = if *is_new { ", and was removed again" } else { "" };
+                write!(f, "the box `{name}` does not start{removed}: {source}")?;
+                if let Some(line) = log {
+                    write!(f, "\nits log says: {}", printable(line))?;
                 }
+                hint(f, source.text().unwrap_or_default())
             }
             Error::Setup { name, step, text } => {
-                write!(
-                    f,
-                    "setting up the box `{name}` failed ({}): {}",
-                    printable(step),
-                    printable(text)
-                )
+                write!(f, "setting up the box `{name}` failed ({}): ", printable(step))?;
+                let lines: Vec<String> = text.lines().map(printable).collect();
+                f.write_str(&lines.join("\n  "))?;
+                hint(f, text)
             }
             Error::Mute { name, status, stderr } => {
                 write!(f, "the agent in the box `{name}` ended without a result")?;
@@ -147,6 +149,19 @@ impl fmt::Display for Error {
             Error::Host { doing, source } => write!(f, "{doing}: {source}"),
             Error::Signal(_) => f.write_str("interrupted"),
         }
+    }
+}
+
+/// What to do about it, where the words of Incus or of the box do not say.
+fn hint(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    let text = text.to_lowercase();
+    let known = |words: &[&str]| words.iter().any(|words| text.contains(words));
+    if known(&["out of disk space", "no space left"]) {
+        f.write_str("\nsee how much is left: incusbox doctor")
+    } else if known(&["has no \"limits.memory\" config"]) {
+        f.write_str("\nthe project wants a limit for each box: --memory 4GiB")
+    } else {
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::json;
 
-use crate::incus::manage::Devices;
+use crate::incus::objects::Devices;
 use crate::incus::{self, Client};
 
 /// What mends something.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::host::{self, HostUser, Machine};
 use super::options::{Home, Intercept, Settings};
 use crate::agent::protocol::setup::{SetupRequest, UserAccount};
-use crate::incus::manage::{Devices, Profile};
+use crate::incus::objects::{Devices, Profile};
 
 /// The profile that boxes with containers inside have.
 pub const NESTED: &str = "incusbox-nested";

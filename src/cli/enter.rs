@@ -12,7 +12,7 @@ use super::{ask, connect, create, flag};
 use crate::boxes::error::Error;
 use crate::config::Config;
 use crate::exit;
-use crate::incus::manage::FullInstance;
+use crate::incus::objects::FullInstance;
 use crate::names::BoxName;
 
 pub fn define_enter(command: Command) -> Command {

@@ -9,7 +9,7 @@ use super::list::described;
 use super::{box_argument, box_name, connect, json_flag, print, print_json, the_instance};
 use crate::boxes::error::Error;
 use crate::boxes::options::{OPTIONS, When};
-use crate::incus::manage::FullInstance;
+use crate::incus::objects::FullInstance;
 use crate::message::printable;
 
 pub fn define(command: Command) -> Command {

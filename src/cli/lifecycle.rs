@@ -136,7 +136,12 @@ pub fn change(
             }
             if action != Action::Stop {
                 let log = client.start_log(name.as_str());
-                return Err(Error::Start { name: name.to_string(), source: error, log });
+                return Err(Error::Start {
+                    name: name.to_string(),
+                    source: error,
+                    log,
+                    is_new: false,
+                });
             }
             Err(error.into())
         }

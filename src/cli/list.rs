@@ -10,7 +10,7 @@ use super::table::table;
 use super::{connect, flag, json_flag, print, print_json};
 use crate::boxes::create::is_half_made;
 use crate::boxes::error::Error;
-use crate::incus::manage::FullInstance;
+use crate::incus::objects::FullInstance;
 use crate::message::printable;
 
 pub fn define(command: Command) -> Command {

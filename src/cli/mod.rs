@@ -28,7 +28,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use crate::boxes::error::Error;
 use crate::exit;
 use crate::incus::instances::near;
-use crate::incus::manage::FullInstance;
+use crate::incus::objects::FullInstance;
 use crate::incus::{self, Client};
 use crate::message;
 use crate::names::{BoxName, distance};

@@ -16,7 +16,11 @@ pub mod images;
 pub mod instances;
 #[cfg(feature = "cli")]
 pub mod manage;
+#[cfg(feature = "cli")]
+pub mod objects;
 pub mod socket;
+#[cfg(feature = "cli")]
+pub mod start_log;
 pub mod types;
 #[cfg(feature = "cli")]
 pub mod upload;

@@ -12,6 +12,7 @@ mod adopt;
 mod broken;
 mod create;
 mod files;
+mod hosts;
 mod lifecycle;
 mod messages;
 mod nested;

@@ -35,7 +35,8 @@ impl Outcome {
     }
 }
 
-fn variable(name: &str) -> String {
+/// A variable that `make test` sets.
+pub fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run this by `make test`"))
 }
 

@@ -60,7 +60,8 @@ pub const MANAGERS: &[Manager] = &[
         has_answer: Some("installed"),
         mend: &["dpkg", "--force-confdef", "--force-confold", "--configure", "--pending"],
         first: None,
-        refresh: &["apt-get", "update"],
+        // Left alone, it calls it a success when no mirror answers.
+        refresh: &["apt-get", "update", "--option=APT::Update::Error-Mode=any"],
         install: &[
             "apt-get",
             "install",

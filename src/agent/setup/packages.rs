@@ -34,7 +34,11 @@ pub fn install(
         return Ok(());
     }
     prepare(tree, manager, report)?;
+    // One source that does not answer is no reason not to try; if a package is missing then, that
+    // is why.
+    let refreshed = refresh(manager, report);
     perform(manager, &[manager.install, &missing].concat(), report)
+        .map_err(|failure| refreshed.err().unwrap_or(failure))
 }
 
 /// Brings all packages up to date.
@@ -43,6 +47,7 @@ pub fn install(
 /// The manager's.
 pub fn upgrade(tree: &Tree, manager: &Manager, report: &mut Report<'_>) -> Result<(), Failure> {
     prepare(tree, manager, report)?;
+    refresh(manager, report)?;
     perform(manager, manager.upgrade, report)
 }
 
@@ -65,10 +70,14 @@ fn prepare(tree: &Tree, manager: &Manager, report: &mut Report<'_>) -> Result<()
             commands.iter().try_for_each(|argv| perform(manager, argv, report))?;
         }
     }
-    if !manager.refresh.is_empty() {
-        perform(manager, manager.refresh, report)?;
-    }
     Ok(())
+}
+
+fn refresh(manager: &Manager, report: &mut Report<'_>) -> Result<(), Failure> {
+    match manager.refresh {
+        [] => Ok(()),
+        refresh => perform(manager, refresh, report),
+    }
 }
 
 fn wait_for_others(tree: &Tree, manager: &Manager, report: &mut Report<'_>) -> Result<(), Failure> {
@@ -114,6 +123,11 @@ fn perform(manager: &Manager, argv: &[&str], report: &mut Report<'_>) -> Result<
     match ended {
         Ok(ExitStatus::Code(0)) => Ok(()),
         Ok(ExitStatus::Code(code)) if manager.fine.contains(&code) => Ok(()),
-        ended => Err(Failure::Command { command: argv.join(" "), ended, last }),
+        ended => {
+            // Options by the dozen, all the same in each run, would hide the rest.
+            let words = argv.iter().filter(|word| !word.starts_with("--option="));
+            let command = words.copied().collect::<Vec<_>>().join(" ");
+            Err(Failure::Command { command, ended, last })
+        }
     }
 }

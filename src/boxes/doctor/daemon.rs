@@ -91,6 +91,42 @@ fn is_root(device: &BTreeMap<String, String>) -> bool {
     device.get("path").is_some_and(|path| path == "/")
 }
 
+/// Less than this is soon full: an image and its packages take about a GiB.
+const LITTLE_SPACE: u64 = 2 << 30;
+
+pub fn space(patient: &mut Patient) -> Option<Seen> {
+    #[derive(serde::Deserialize)]
+    struct Resources {
+        space: Space,
+    }
+    #[derive(serde::Deserialize)]
+    struct Space {
+        #[serde(default)]
+        used: u64,
+        #[serde(default)]
+        total: u64,
+    }
+    let profile = patient.profile.as_ref()?;
+    let root = profile.devices.values().find(|device| is_root(device))?;
+    let pool = root.get("pool")?.clone();
+    let path = format!("/1.0/storage-pools/{}/resources", incus::client::percent_encode(&pool));
+    let client = patient.client.as_mut().ok()?;
+    // Restricted users may not ask, and not every driver knows.
+    let Space { used, total } =
+        client.get::<Resources>("asking about the storage pool", &path).ok()?.space;
+    if total == 0 {
+        return None;
+    }
+    let left = total.saturating_sub(used);
+    let text = format!("{:.1} GiB are left in the pool `{pool}`", left as f64 / f64::from(1 << 30));
+    Some(if left >= LITTLE_SPACE {
+        Seen::ok(text)
+    } else {
+        let look = Remedy::Advice("see which boxes could go: incusbox list".to_owned());
+        Seen::warning(text).mend(look)
+    })
+}
+
 pub fn network(patient: &mut Patient) -> Option<Seen> {
     let profile = patient.profile.clone()?;
     let nic = profile

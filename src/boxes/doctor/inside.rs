@@ -4,7 +4,7 @@ use super::{Patient, Seen};
 use crate::boxes::create::is_half_made;
 use crate::boxes::host::may_map;
 use crate::boxes::remedy::Remedy;
-use crate::incus::manage::FullInstance;
+use crate::incus::objects::FullInstance;
 use crate::run::agent_file::{AgentFile, PLACES};
 use crate::sys::signals::Signals;
 

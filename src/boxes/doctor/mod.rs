@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::host::HostUser;
 use super::remedy::Remedy;
-use crate::incus::manage::{FullInstance, Profile, Server};
+use crate::incus::objects::{FullInstance, Profile, Server};
 use crate::incus::{self, Client};
 
 pub use machine::SYSCTL;
@@ -101,6 +101,7 @@ const HOST: &[(&str, Check)] = &[
     ("daemon", daemon::reachable),
     ("version", daemon::version),
     ("storage", daemon::storage),
+    ("space", daemon::space),
     ("network", daemon::network),
     ("project", daemon::restrictions),
     ("ids", machine::ids),

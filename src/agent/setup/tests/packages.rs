@@ -78,6 +78,21 @@ fn a_failure_names_the_command_its_status_and_its_last_lines() {
 }
 
 #[test]
+fn lists_that_cannot_be_fetched_are_the_cause_only_if_a_package_is_missing() {
+    let offline = Manager {
+        refresh: &["/bin/sh", "-c", "echo no network; exit 7", "--option=x"],
+        ..SCRIPTED
+    };
+    assert_eq!(install(&Scratch::new(), &offline, &["a"]).1, Ok(()));
+    let text = install(&Scratch::new(), &offline, &["bad"]).1.expect_err("a failure");
+    assert!(text.ends_with("exit 7` ended with status 7\nno network"), "{text}");
+    let (lines, upgraded) = told(&Scratch::new(), |scratch, report| {
+        packages::upgrade(&scratch.tree(), &offline, report).map_err(|failure| failure.to_string())
+    });
+    assert!(upgraded.is_err() && !lines.contains(&"upgrade".to_owned()), "{lines:?}");
+}
+
+#[test]
 fn everything_is_upgraded_after_the_same_preparation() {
     let (lines, result) = told(&Scratch::new(), |scratch, report| {
         packages::upgrade(&scratch.tree(), &SCRIPTED, report).map_err(|failure| failure.to_string())
@@ -127,7 +142,7 @@ fn what_is_typed_for_each_manager() {
         typed,
         [
             format!(
-                "apt-get update | apt-get install --yes {apt} | apt-get dist-upgrade --yes {apt}"
+                "apt-get update --option=APT::Update::Error-Mode=any | apt-get install --yes {apt} | apt-get dist-upgrade --yes {apt}"
             )
             .as_str(),
             "apk --wait 120 update | apk --wait 120 add | apk --wait 120 upgrade",

@@ -1,0 +1,203 @@
+//! What Incus tells about itself, instances and profiles: the fields that boxes need.
+//!
+//! Source of the shapes: lxc/incus 6.0.4, `shared/api/`, `doc/rest-api.yaml`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Devices or configuration, by name.
+pub type Devices = BTreeMap<String, BTreeMap<String, String>>;
+
+/// Go writes `null` for a map or a list that was never made, as those of an instance in the making.
+fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// What the daemon says of itself.
+#[derive(Debug, Deserialize)]
+pub struct Server {
+    /// Names of extensions to the API.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub api_extensions: Vec<String>,
+    /// `trusted` or `untrusted`.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub auth: String,
+    /// Its surroundings; empty for who is not trusted.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub environment: Environment,
+}
+
+/// A daemon's surroundings.
+#[derive(Debug, Default, Deserialize)]
+pub struct Environment {
+    /// Version of Incus.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub server_version: String,
+    /// Architectures that it runs, its own first.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub architectures: Vec<String>,
+    /// What the kernel can do.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub kernel_features: BTreeMap<String, String>,
+}
+
+impl Server {
+    /// Whether the API has an extension.
+    pub fn has(&self, extension: &str) -> bool {
+        self.api_extensions.iter().any(|known| known == extension)
+    }
+}
+
+/// An instance with everything that Incus tells of it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct FullInstance {
+    /// Its name.
+    pub name: String,
+    /// `Running`, `Stopped`, `Frozen` …
+    pub status: String,
+    /// `container` or `virtual-machine`.
+    #[serde(rename = "type", default, deserialize_with = "null_is_default")]
+    pub kind: String,
+    /// The machine's architecture.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub architecture: String,
+    /// When it was made (RFC 3339).
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub created_at: String,
+    /// What somebody wrote about it.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub description: String,
+    /// Whether it is deleted when it stops.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub ephemeral: bool,
+    /// Its profiles.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub profiles: Vec<String>,
+    /// Its own configuration.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub config: BTreeMap<String, String>,
+    /// Its own devices.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub devices: Devices,
+    /// Configuration with that of its profiles.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub expanded_config: BTreeMap<String, String>,
+    /// Devices with those of its profiles.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub expanded_devices: Devices,
+    /// What changes while it runs.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub state: Option<State>,
+}
+
+/// What changes while an instance runs.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct State {
+    /// Process id of its init, on the host.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub pid: i64,
+    /// How many processes run in it; -1 where that cannot be told.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub processes: i64,
+    /// When it was started (RFC 3339).
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub started_at: String,
+    /// Its memory.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub memory: Memory,
+    /// Its network interfaces; null when it is stopped.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub network: Option<BTreeMap<String, Interface>>,
+}
+
+/// The memory of an instance.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Memory {
+    /// In use, in bytes; 0 where the host does not tell.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub usage: u64,
+}
+
+/// A network interface of an instance.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Interface {
+    /// Its addresses.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub addresses: Vec<Address>,
+}
+
+/// An address of an interface.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Address {
+    /// `inet` or `inet6`.
+    pub family: String,
+    /// The address, without its prefix length.
+    pub address: String,
+    /// `global`, `link` or `local`.
+    pub scope: String,
+}
+
+impl FullInstance {
+    /// Whether incusbox set this instance up, or somebody marked it as a box.
+    pub fn is_box(&self) -> bool {
+        self.config
+            .iter()
+            .any(|(key, value)| key.starts_with("user.incusbox.") && !value.is_empty())
+    }
+
+    /// A fact of incusbox's, kept as `user.incusbox.NAME`.
+    pub fn fact(&self, name: &str) -> Option<&str> {
+        let value = self.config.get(&format!("user.incusbox.{name}"))?;
+        (!value.is_empty()).then_some(value)
+    }
+
+    /// Its addresses that others can reach, IPv4 first.
+    pub fn addresses(&self) -> Vec<&str> {
+        let network = self.state.as_ref().and_then(|state| state.network.as_ref());
+        let all = network.into_iter().flat_map(|all| all.values()).flat_map(|one| &one.addresses);
+        let mut found: Vec<&Address> = all.filter(|address| address.scope == "global").collect();
+        found.sort_by_key(|address| address.family != "inet");
+        found.into_iter().map(|address| address.address.as_str()).collect()
+    }
+}
+
+/// A profile.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Profile {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub description: String,
+    /// Configuration.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub config: BTreeMap<String, String>,
+    /// Devices.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub devices: Devices,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_those_that_others_can_reach_with_ipv4_first() {
+        let told = r#"{"name":"a","status":"Running","state":{"network":{
+            "eth0":{"addresses":[{"family":"inet6","address":"fd42::1","scope":"global"},
+                                 {"family":"inet6","address":"fe80::1","scope":"link"},
+                                 {"family":"inet","address":"10.0.0.2","scope":"global"}]},
+            "lo":{"addresses":[{"family":"inet","address":"127.0.0.1","scope":"local"}]}}}}"#;
+        let instance: FullInstance = serde_json::from_str(told).expect("an instance");
+        assert_eq!(instance.addresses(), ["10.0.0.2", "fd42::1"]);
+        let stopped = r#"{"name":"a","status":"Stopped","config":null,"devices":null,"profiles":null,
+            "expanded_config":null,"expanded_devices":null,"state":{"network":null,"memory":null}}"#;
+        let instance: FullInstance = serde_json::from_str(stopped).expect("an instance");
+        assert!(instance.addresses().is_empty());
+    }
+}

@@ -1,0 +1,229 @@
+//! What changes a machine, on machines made for it: a host in a box, with a service manager,
+//! sessions and an Incus of its own. Debian 12 has Incus 6.0, Debian 13 has 7.0.
+//!
+//! Each test is a life of one host, for they take their time to come up.
+
+use std::process::{Command, Stdio};
+
+use crate::support::{Outcome, incus, program, run, variable};
+
+/// A host of a name of its own, removed at the end.
+struct Host(String);
+
+impl Host {
+    fn new(suite: &str, what: &str) -> Host {
+        let host = Host(format!("{}-{what}-{suite}", variable("IBX_BOX")));
+        script(&[suite, &host.0]).succeeds();
+        let root = program("incusbox").ancestors().nth(4).expect("a stage").to_owned();
+        script(&["--install", &host.0, &root.to_string_lossy()]).succeeds();
+        host
+    }
+
+    /// One whose Incus is ready, with the image `testbed`.
+    fn ready(suite: &str, what: &str) -> Host {
+        let host = Host::new(suite, what);
+        script(&["--init", &host.0]).succeeds();
+        host
+    }
+
+    /// Runs a shell script in a login of `user`.
+    fn sh(&self, user: &str, text: &str) -> Outcome {
+        script(&["--run", &self.0, user, "sh", "-c", text])
+    }
+
+    fn root(&self, text: &str) -> Outcome {
+        self.sh("root", text)
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _gone_or_said_by_incus = incus(&["delete", "--force", &self.0]);
+    }
+}
+
+/// Runs the test bed's `host`.
+fn script(words: &[&str]) -> Outcome {
+    let path = std::path::Path::new(&variable("IBX_BOX_SCRIPT")).with_file_name("host");
+    let mut command = Command::new(path);
+    command.args(words).stdin(Stdio::null());
+    run(command)
+}
+
+fn user(name: &str) -> String {
+    variable(name)
+}
+
+const IMAGE: &str = "cd /mnt/testbed-image && incus image import metadata.tar rootfs.tar.zst --alias testbed --quiet";
+
+/// From Incus just installed to a box, and back.
+fn a_newcomer(suite: &str) {
+    let host = Host::new(suite, "newcomer");
+    let who = user("IBX_NOBODY");
+    let tables = "cat /etc/subuid /etc/subgid /etc/group | sort";
+    let before = host.root(tables).succeeds().stdout;
+
+    let told = host.sh(&who, "incusbox doctor");
+    assert_eq!(told.status, Some(1), "{told:#?}");
+    assert!(told.stdout.contains("FAILED   daemon"), "{told:#?}");
+    host.sh(&who, "incusbox create dev").fails(1, &["incus-admin", "log out and in again"]);
+
+    let dry = host.sh(&who, "incusbox setup --dry-run").succeeds().stdout;
+    assert!(dry.contains(&format!("usermod --append --groups incus-admin {who}")), "{dry}");
+    assert_eq!(host.root(tables).succeeds().stdout, before, "a dry run changes nothing");
+
+    let made = host.sh(&who, "incusbox setup --yes").succeeds();
+    assert!(made.stdout.contains("make the storage pool"), "{made:#?}");
+    assert!(made.stderr.contains("newgrp incus-admin"), "{made:#?}");
+    let again = host.sh(&who, "incusbox setup --yes").succeeds();
+    assert!(again.stderr.contains("everything is set up already"), "{again:#?}");
+    assert_eq!(again.stdout, "");
+    let told = host.sh(&who, "incusbox doctor").succeeds().stdout;
+    assert!(!told.contains("FAILED"), "{told}");
+
+    host.root(IMAGE).succeeds();
+    host.sh(&who, "incusbox create dev --image testbed").succeeds();
+    let script = "incusbox run dev -- sh -c 'id -un; id -u; sudo -n id -u; touch ~/from-box'; stat -c %U ~/from-box";
+    let uid = host.root(&format!("id -u {who}")).succeeds().stdout;
+    let told = host.sh(&who, script).succeeds().stdout;
+    assert_eq!(told, format!("{who}\n{uid}0\n{who}\n"));
+    let told = host.sh(&who, "incusbox doctor dev").succeeds().stdout;
+    assert!(told.contains("`dev` runs") && !told.contains("FAILED"), "{told}");
+
+    host.sh(&who, "incusbox rm --force dev").succeeds();
+    host.sh(&who, "incusbox setup --undo").succeeds();
+    let after = host.root(tables).succeeds().stdout;
+    assert_eq!(after, before, "undone");
+}
+
+#[test]
+fn a_newcomer_comes_from_nothing_to_a_box_and_back_with_incus_6() {
+    a_newcomer("bookworm");
+}
+
+#[test]
+fn a_newcomer_comes_from_nothing_to_a_box_and_back_with_incus_7() {
+    a_newcomer("trixie");
+}
+
+const LISTED: &str = "incusbox list --json | jq -r '.[] | .name + \" \" + .state'";
+
+/// The box's unit, logout and login, a new daemon.
+fn a_box_through_sessions(suite: &str) {
+    let host = Host::ready(suite, "sessions");
+    let who = user("IBX_USER");
+    let state = || host.root(LISTED).succeeds().stdout;
+    // Root may not map the user's ids yet, and files of a host in a box cannot be shifted.
+    let refused = host.sh(&who, "incusbox create dev --image testbed");
+    refused.fails(1, &["/etc/subuid lacks the line", "incusbox setup", "--home none"]);
+    assert_eq!(state(), "");
+    let allow = format!(
+        "usermod --add-subuids $(id -u {who})-$(id -u {who}) --add-subgids $(id -g {who})-$(id -g {who}) root"
+    );
+    host.root(&allow).succeeds();
+    host.sh(&who, "incusbox create dev --image testbed").succeeds();
+    host.sh(&who, "systemctl --user enable --now incusbox-box@dev").succeeds();
+    assert_eq!(state(), "dev running\n");
+    host.sh(&who, "systemctl --user stop incusbox-box@dev").succeeds();
+    assert_eq!(state(), "dev stopped\n");
+    host.sh(&who, "systemctl --user start incusbox-box@dev").succeeds();
+    assert_eq!(state(), "dev running\n");
+
+    script(&["--logout", &host.0, &who]).succeeds();
+    assert_eq!(state(), "dev stopped\n", "a logout stops what the login started");
+    script(&["--login", &host.0, &who]).succeeds();
+    let started = "timeout 60 sh -c 'until systemctl --user is-active --quiet incusbox-box@dev; do sleep 0.2; done'";
+    host.sh(&who, started).succeeds();
+    assert_eq!(state(), "dev running\n");
+    let works = "incusbox run dev -- sh -c 'id -un; echo $XDG_RUNTIME_DIR; systemctl --user is-system-running --wait; sudo -n id -u'";
+    let uid = host.root(&format!("id -u {who}")).succeeds().stdout;
+    let expected = format!("{who}\n/run/user/{uid}running\n0\n");
+    assert_eq!(host.sh(&who, works).succeeds().stdout, expected);
+
+    host.root("systemctl restart incus.service").succeeds();
+    assert_eq!(host.sh(&who, works).succeeds().stdout, expected, "after a restart of the daemon");
+    host.sh(&who, "incusbox restart dev").succeeds();
+    assert_eq!(host.sh(&who, works).succeeds().stdout, expected, "and of the box");
+}
+
+#[test]
+fn a_box_starts_at_login_stops_at_logout_and_outlives_the_daemon_with_incus_6() {
+    a_box_through_sessions("bookworm");
+}
+
+#[test]
+fn a_box_starts_at_login_stops_at_logout_and_outlives_the_daemon_with_incus_7() {
+    a_box_through_sessions("trixie");
+}
+
+/// What a host, its storage, its project or its daemon refuse: each told, and nothing is left.
+#[test]
+fn a_box_that_cannot_be_made_leaves_nothing_and_is_told() {
+    let host = Host::ready("trixie", "faults");
+    let who = user("IBX_USER");
+    let allow = format!(
+        "usermod --add-subuids $(id -u {who})-$(id -u {who}) --add-subgids $(id -g {who})-$(id -g {who}) root"
+    );
+    host.root(&allow).succeeds();
+    let create = |options: &str| {
+        host.sh(&who, &format!("incusbox create dev --image testbed --home none {options}"))
+    };
+    let nothing_is_left = || {
+        let left = "incus list --format csv --columns n; incus storage volume list default --format csv | grep container; ! ls /srv/small/containers | grep .";
+        assert_eq!(host.root(left).succeeds().stdout, "");
+    };
+    let refused = |options: &str, words: &[&str]| {
+        create(options).fails(1, words);
+        nothing_is_left();
+    };
+
+    host.root(
+        "mkdir /srv/small && mount -t tmpfs -o size=60m tmpfs /srv/small && \
+         incus storage create small dir source=/srv/small && \
+         incus profile device set default root pool small",
+    )
+    .succeeds();
+    refused("", &["run out of disk space", "incusbox doctor"]);
+    let doctor = host.sh(&who, "incusbox doctor");
+    assert!(doctor.stdout.contains("warning  space      0.1 GiB are left"), "{doctor:#?}");
+    host.root("mount -o remount,size=600m /srv/small").succeeds();
+    refused(
+        "--pre-init-hook 'cat /dev/zero >/fill || true'",
+        &["No space left", "incusbox doctor"],
+    );
+    host.root("incus profile device set default root pool default").succeeds();
+
+    host.root("incus profile device set default root readonly true").succeeds();
+    refused("", &["does not start, and was removed again", "Read-only file system"]);
+    host.root("incus profile device unset default root readonly").succeeds();
+
+    host.root("incus project set default limits.instances 0").succeeds();
+    refused("", &["maximum number of instances"]);
+    host.root("incus project unset default limits.instances").succeeds();
+    host.root("incus project set default limits.memory 1GiB").succeeds();
+    refused("", &["no \"limits.memory\" config", "--memory"]);
+    refused("--memory 2GiB", &["maximum aggregate value \"1GiB\""]);
+    host.root("incus project unset default limits.memory").succeeds();
+
+    refused("--init-hook 'exit 3'", &["init hook `exit 3` ended with status 3"]);
+
+    host.root("incus profile device remove default eth0").succeeds();
+    let offline = create("--package no-such-package");
+    offline.fails(1, &["`apt-get update` ended with status 100", "Temporary failure resolving"]);
+    nothing_is_left();
+
+    // The daemon goes while the box is set up, and comes again; what was half made goes with the
+    // next `create`.
+    let (interrupted, ()) = std::thread::scope(|scope| {
+        let making = scope.spawn(|| create("--pre-init-hook 'sleep 5'"));
+        let running =
+            "timeout 30 sh -c 'until incus exec dev -- pgrep -x sleep; do sleep 0.1; done'";
+        host.root(running).succeeds();
+        host.root("systemctl kill --kill-whom=main --signal=KILL incus.service").succeeds();
+        (making.join().expect("a create"), ())
+    });
+    assert_eq!(interrupted.status, Some(1), "{interrupted:#?}");
+    host.root("systemctl start incus.service && incus admin waitready --timeout 60").succeeds();
+    create("").succeeds();
+    assert_eq!(host.root(LISTED).succeeds().stdout, "dev running\n");
+}

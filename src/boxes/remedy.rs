@@ -112,9 +112,8 @@ fn network(client: &mut Client) -> Result<(), incus::Error> {
 /// host leads into; only where there is none, Incus may look.
 fn make_bridge(client: &mut Client) -> Result<(), incus::Error> {
     let target = client.target("/1.0/networks", "");
-    let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
     let mut config = BTreeMap::new();
-    if let Some(address) = free_subnet(&routes) {
+    if let Some(address) = free_subnet(&routes()) {
         config.insert("ipv4.address", address);
         config.insert("ipv4.nat", "true".to_owned());
         if let Ok(address) = random_ula() {
@@ -126,6 +125,19 @@ fn make_bridge(client: &mut Client) -> Result<(), incus::Error> {
     }
     let request = json!({ "name": BRIDGE, "type": "bridge", "config": config });
     client.tell("making a network", "POST", &target, &request)
+}
+
+/// incus-user makes a bridge for each user with Incus's own search, and refuses the user if that
+/// fails; a bridge of the right name that is there already is taken.
+pub fn bridge_of(uid: u32) -> Option<Remedy> {
+    let name = format!("incusbr-{uid}");
+    let address = format!("ipv4.address={}", free_subnet(&routes())?);
+    let words = ["incus", "network", "create", &name, "--type=bridge", &address];
+    Some(Remedy::as_root(&[&words[..], &["ipv4.nat=true", "ipv6.address=none"]].concat()))
+}
+
+fn routes() -> String {
+    std::fs::read_to_string("/proc/net/route").unwrap_or_default()
 }
 
 /// A unique local network of IPv6 (RFC 4193, 3.2: 40 random bits), as the bridge's own address.

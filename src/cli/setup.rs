@@ -11,7 +11,7 @@ use crate::boxes::doctor::{Patient, SYSCTL, Status, examine};
 use crate::boxes::error::Error;
 use crate::boxes::host::HostUser;
 use crate::boxes::remedy::Remedy;
-use crate::incus;
+use crate::incus::{self, Client};
 use crate::message;
 
 pub fn define(command: Command) -> Command {
@@ -74,12 +74,15 @@ fn steps(patient: &mut Patient, done: &[Remedy]) -> Result<Vec<Remedy>, Error> {
     let doable = |remedy: &Remedy| !matches!(remedy, Remedy::Advice(_)) && !done.contains(remedy);
     let mut steps: Vec<Remedy> =
         wanted.flat_map(|finding| finding.remedies).filter(doable).collect();
-    if let Err(incus::Error::Permission { .. }) = patient.client {
+    let is_mute = |client: &Client| client.daemon().restricted && patient.server.is_none();
+    let rest = Remedy::AsRoot(rest_as_root()?);
+    match &patient.client {
+        _ if done.contains(&rest) => {}
         // A new member of the group is one only from the next login on; root need not wait.
-        let rest = Remedy::AsRoot(rest_as_root()?);
-        if !done.contains(&rest) {
-            steps.push(rest);
-        }
+        Err(incus::Error::Permission { .. }) => steps.push(rest),
+        // What a confined user needs is chosen when the daemon has what all need.
+        Ok(client) if is_mute(client) => steps = vec![rest],
+        _ => {}
     }
     Ok(steps)
 }

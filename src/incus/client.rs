@@ -162,11 +162,26 @@ impl Client {
         target: &str,
         body: &[u8],
     ) -> Result<Envelope<T>, Error> {
+        self.call_within(PATIENCE, doing, method, target, body)
+    }
+
+    /// [`Client::call`] for what may take its time.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn call_within<T: DeserializeOwned>(
+        &mut self,
+        patience: Duration,
+        doing: &'static str,
+        method: &str,
+        target: &str,
+        body: &[u8],
+    ) -> Result<Envelope<T>, Error> {
         self.send(
             doing,
             &http::request(method, target, &[("Content-Type", "application/json")], body),
         )?;
-        let response = self.receive(doing, PATIENCE)?;
+        let response = self.receive(doing, patience)?;
         decode(doing, &response)
     }
 

@@ -133,7 +133,7 @@ impl fmt::Display for Error {
             Error::Closed { doing } => write!(
                 f,
                 "the Incus daemon closed the connection while {doing}\n\
-                 was it restarted? see: journalctl -u incus"
+                 was it restarted? see: journalctl -u incus -u incus-user"
             ),
             Error::Stalled { doing, seconds } => write!(
                 f,

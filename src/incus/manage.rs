@@ -16,6 +16,9 @@ use super::types::Operation;
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::signals::Signals;
 
+/// How long a change may take: a network waits for others that are being made, and each may look
+/// for a free subnet for a minute.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(180);
 /// How often an operation's progress is asked for.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -249,7 +252,14 @@ impl Client {
         target: &str,
         request: &Value,
     ) -> Result<(), Error> {
-        self.call::<serde::de::IgnoredAny>(doing, method, target, &body(request)).map(|_| ())
+        let told = self.call_within::<serde::de::IgnoredAny>(
+            CHANGE_PATIENCE,
+            doing,
+            method,
+            target,
+            &body(request),
+        );
+        told.map(|_| ())
     }
 
     /// Makes a request that an operation follows; its path.

@@ -227,3 +227,41 @@ fn a_box_that_cannot_be_made_leaves_nothing_and_is_told() {
     create("").succeeds();
     assert_eq!(host.root(LISTED).succeeds().stdout, "dev running\n");
 }
+
+/// A user of the restricted socket: what the project allows works, what it forbids is told.
+fn a_confined_user(suite: &str) {
+    let host = Host::ready(suite, "confined");
+    let who = user("IBX_RESTRICTED");
+    let uid = host.root(&format!("id -u {who}")).succeeds().stdout.trim().to_owned();
+    let image = IMAGE.replace("--alias", "local: --alias");
+    host.sh(&who, &image).succeeds();
+    host.sh(&who, "incusbox create dev --image testbed")
+        .fails(1, &["/etc/subuid lacks the line", "incusbox setup", "--home none"]);
+    host.sh(&who, "incusbox create dev --image testbed --home none").succeeds();
+    let told = host.sh(&who, "incusbox run dev -- sh -c 'id -un; sudo -n id -u'").succeeds();
+    assert_eq!(told.stdout, format!("{who}\n0\n"));
+    let doctor = host.sh(&who, "incusbox doctor dev").succeeds().stdout;
+    assert!(doctor.contains(&format!("`user-{uid}` is restricted: it refuses")), "{doctor}");
+
+    host.root(&format!("usermod --add-subuids {uid}-{uid} --add-subgids {uid}-{uid} root"))
+        .succeeds();
+    host.sh(&who, "incusbox create shared --image testbed").succeeds();
+    let inside = "touch ~/made; unshare --user --map-root-user --mount --pid --fork sh -c 'mount -t proc proc /proc && echo nested'";
+    let script = format!("incusbox run shared -- sh -c \"{inside}\"; stat -c %U ~/made");
+    assert_eq!(host.sh(&who, &script).succeeds().stdout, format!("nested\n{who}\n"));
+    assert_eq!(host.sh(&who, LISTED).succeeds().stdout, "dev running\nshared running\n");
+    host.sh(&who, "incusbox create no --image testbed --set security.privileged=true")
+        .fails(1, &["rivileged"]);
+    host.sh(&who, "incusbox rm --force dev shared").succeeds();
+    assert_eq!(host.sh(&who, LISTED).succeeds().stdout, "");
+}
+
+#[test]
+fn a_confined_user_has_boxes_with_incus_6() {
+    a_confined_user("bookworm");
+}
+
+#[test]
+fn a_confined_user_has_boxes_with_incus_7() {
+    a_confined_user("trixie");
+}

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Patient, Seen};
-use crate::boxes::remedy::{Remedy, Wish, managed_bridges, pools};
+use crate::boxes::host::HostUser;
+use crate::boxes::remedy::{Remedy, Wish, bridge_of, managed_bridges, pools};
 use crate::incus;
 
 /// The oldest version that boxes are tested with.
@@ -18,6 +19,7 @@ pub fn reachable(patient: &mut Patient) -> Option<Seen> {
                     Seen::ok(format!("Incus answers at {socket}"))
                 }
                 Some(_) => Seen::failed(format!("Incus at {socket} does not trust you")),
+                None if client.daemon().restricted => no_project(socket, patient.user.as_ref()),
                 None => Seen::failed(format!("what listens at {socket} does not answer as Incus")),
             });
         }
@@ -51,6 +53,15 @@ pub fn reachable(patient: &mut Patient) -> Option<Seen> {
         }
         other => Seen::failed(other.to_string().replace('\n', "; ")),
     })
+}
+
+/// incus-user closes the connection of a user whom it cannot make a project, and says why only in
+/// its log: a pool named `default` or a subnet for the user's bridge is missing.
+fn no_project(socket: impl std::fmt::Display, user: Option<&HostUser>) -> Seen {
+    let seen = Seen::failed(format!("{socket} does not answer: incus-user has no project for you"));
+    let bridge =
+        user.and_then(|user| bridge_of(user.uid)).map_or(seen.clone(), |remedy| seen.mend(remedy));
+    bridge.mend(Remedy::Advice("see why: journalctl --unit incus-user".to_owned()))
 }
 
 fn start() -> Remedy {
@@ -160,6 +171,7 @@ pub fn restrictions(patient: &mut Patient) -> Option<Seen> {
         #[serde(default)]
         config: BTreeMap<String, String>,
     }
+    patient.server.as_ref()?;
     let client = patient.client.as_mut().ok()?;
     let name = client.project().unwrap_or("default").to_owned();
     let path = format!("/1.0/projects/{}", incus::client::percent_encode(&name));

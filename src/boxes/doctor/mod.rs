@@ -88,7 +88,9 @@ impl Patient {
     pub fn new(user: Option<HostUser>, client: Result<Client, incus::Error>) -> Patient {
         let mut client = client;
         let server = client.as_mut().ok().and_then(|client| client.server().ok());
-        let profile = client.as_mut().ok().and_then(|client| client.profile("default").ok());
+        // Who did not answer that is not asked again: each question may take its time.
+        let answering = client.as_mut().ok().filter(|_| server.is_some());
+        let profile = answering.and_then(|client| client.profile("default").ok());
         Patient { user, root: PathBuf::from("/"), client, server, profile, instance: None }
     }
 }

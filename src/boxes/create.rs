@@ -15,7 +15,7 @@ use super::lock::Lock;
 use super::options::{Home, Settings};
 use super::request::{self, Allowed, CREATING, Mapping, NESTED, Wanted};
 use super::setup;
-use crate::agent::protocol::setup::SetupResult;
+use crate::agent::protocol::setup::{SetupRequest, SetupResult};
 use crate::incus::manage::{Action, Force};
 use crate::incus::objects::FullInstance;
 use crate::incus::{self, Client};
@@ -142,7 +142,7 @@ impl Creation<'_> {
         let mine = format!("{CREATING} {token}");
         let wanted = self.wanted(mapping, root_disk, &token);
         let request = self.instance(&wanted);
-        let setup = request::setup(name, self.settings, self.user);
+        let setup = SetupRequest { is_new: true, ..request::setup(name, self.settings, self.user) };
         self.progress.step(&format!("making the box from {}", self.origin.name));
         let made = self.make(&request, &mine).map_err(|error| self.explained(error, mapping));
         let result = made.and_then(|()| self.set_up(&setup, mapping));
@@ -270,11 +270,7 @@ impl Creation<'_> {
         Ok(())
     }
 
-    fn set_up(
-        &mut self,
-        request: &crate::agent::protocol::setup::SetupRequest,
-        mapping: Mapping,
-    ) -> Result<SetupResult, Error> {
+    fn set_up(&mut self, request: &SetupRequest, mapping: Mapping) -> Result<SetupResult, Error> {
         let name = self.name.as_str().to_owned();
         let result = setup::run(self.client, self.signals, self.progress, &name, request)?;
         if let (Some(user), true) = (self.user, shares_home(self.settings, mapping)) {

@@ -207,6 +207,7 @@ pub fn nested_profile(allowed: Allowed, machine: Machine) -> Profile {
 pub fn setup(name: &str, settings: &Settings, user: Option<&HostUser>) -> SetupRequest {
     SetupRequest {
         box_name: name.to_owned(),
+        is_new: false,
         hostname: settings.hostname.clone().unwrap_or_else(|| name.to_owned()),
         user: user.map(|user| UserAccount {
             name: user.name.clone(),

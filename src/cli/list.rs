@@ -31,6 +31,9 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     }
     let mut found = client.full_instances()?;
     found.retain(|instance| all || instance.is_box());
+    if !matches.get_flag("quiet") {
+        client.add_states(&mut found);
+    }
     found.sort_by(|one, other| one.name.cmp(&other.name));
     if matches.get_flag("json") {
         print_json(&found.iter().map(described).collect())?;

@@ -22,6 +22,8 @@ const CHANGE_PATIENCE: Duration = Duration::from_secs(180);
 /// How often an operation's progress is asked for.
 const TICK: Duration = Duration::from_millis(250);
 
+/// Over how many connections states are asked for.
+const STATE_CONNECTIONS: usize = 4;
 /// How often a state that could not be read is asked for again.
 const STATE_TRIES: usize = 5;
 /// Between two of these.
@@ -72,13 +74,36 @@ impl Client {
         self.get("asking about the daemon", &target)
     }
 
-    /// All instances of the project, with their states: one request.
+    /// All instances of the project, without their states: one request.
     ///
     /// # Errors
     /// Everything in [`Error`].
     pub fn full_instances(&mut self) -> Result<Vec<FullInstance>, Error> {
-        let target = self.target("/1.0/instances", "recursion=2");
+        let target = self.target("/1.0/instances", "recursion=1");
         self.get_all("listing the boxes", &target)
+    }
+
+    /// Asks for the states of those that run, over several connections. Asked for together with
+    /// the instances, states cost 3 ms for each that is stopped as well.
+    pub fn add_states(&self, instances: &mut [FullInstance]) {
+        let mut running: Vec<&mut FullInstance> =
+            instances.iter_mut().filter(|instance| instance.status != "Stopped").collect();
+        let share = running.len().div_ceil(STATE_CONNECTIONS).max(1);
+        std::thread::scope(|scope| {
+            for part in running.chunks_mut(share) {
+                scope.spawn(|| {
+                    let Ok(mut client) = Client::connect(self.project().map(str::to_owned)) else {
+                        return;
+                    };
+                    for instance in part {
+                        let path = format!("/1.0/instances/{}/state", instance.name);
+                        let target = client.target(&path, "");
+                        // One that has gone meanwhile has none.
+                        instance.state = client.get("asking about the box", &target).ok();
+                    }
+                });
+            }
+        });
     }
 
     /// One instance with its state.

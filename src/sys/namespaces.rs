@@ -53,8 +53,9 @@ fn mount_as_user(top: &Path, uid: u32, gid: u32) -> io::Result<()> {
     std::fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
     std::fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
     let part = |name: &str| top.join(name).display().to_string();
+    // Volatile: or the end of the mount has all of the box's file system written to its disk.
     let options = format!(
-        "lowerdir={},upperdir={},workdir={},userxattr",
+        "lowerdir={},upperdir={},workdir={},userxattr,volatile",
         part(PARTS[0]),
         part(PARTS[1]),
         part(PARTS[2])

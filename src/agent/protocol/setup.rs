@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 pub struct SetupRequest {
     /// The box's name, for messages and `/etc/hosts`.
     pub box_name: String,
+    /// Whether the box is thrown away unless the set-up comes to its end.
+    #[serde(default)]
+    pub is_new: bool,
     /// What the box calls itself; the box's name unless the user wants another.
     pub hostname: String,
     /// The host user that the box gets an account for; `None` for root's own boxes.

@@ -19,17 +19,25 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const PATIENCE_FOR_MANAGER: Duration = Duration::from_secs(5);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
-/// Lets the user linger. Returns what is odd about it.
+/// Writes down that the user lingers; logind reads that when it starts.
+///
+/// # Errors
+/// Of the files.
+pub fn allow(tree: &Tree, user: &Wanted) -> Result<Change, Failure> {
+    tree.make_directory(DIRECTORY, Access::root(0o755))?;
+    let path = PathBuf::from(DIRECTORY).join(&user.name);
+    match tree.exists(&path) {
+        true => Ok(Change::Kept),
+        false => tree.write(&path, b"", Access::root(0o644)),
+    }
+}
+
+/// Lets the user linger, now. Returns what is odd about it.
 ///
 /// # Errors
 /// Of the files.
 pub fn linger(tree: &Tree, user: &Wanted, life: Life) -> Result<Option<String>, Failure> {
-    tree.make_directory(DIRECTORY, Access::root(0o755))?;
-    let path = PathBuf::from(DIRECTORY).join(&user.name);
-    let change = match tree.exists(&path) {
-        true => Change::Kept,
-        false => tree.write(&path, b"", Access::root(0o644))?,
-    };
+    let change = allow(tree, user)?;
     let has_session = tree.exists(format!("/run/user/{}/systemd", user.uid));
     if life == Life::Files || (change == Change::Kept && has_session) {
         return Ok(None);

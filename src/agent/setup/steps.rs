@@ -68,7 +68,11 @@ impl<'a, 'r> Steps<'a, 'r> {
     /// # Errors
     /// The first step that failed.
     pub fn set_up(mut self) -> Result<SetupResult, Failure> {
+        if self.request.is_new {
+            self.tree.sync_at_the_end();
+        }
         self.accounts()?;
+        self.session_by_itself()?;
         self.home()?;
         self.sudo()?;
         self.names()?;
@@ -80,6 +84,7 @@ impl<'a, 'r> Steps<'a, 'r> {
         self.nesting()?;
         self.session()?;
         self.hooks("init", &self.request.init_hooks)?;
+        self.tree.sync()?;
         Ok(self.result())
     }
 
@@ -271,6 +276,18 @@ impl<'a, 'r> Steps<'a, 'r> {
         }
         let warning = nesting::settle(self.tree, self.user.as_ref(), self.surroundings.life)?;
         self.warn(warning);
+        Ok(())
+    }
+
+    /// A box that boots starts the session by itself, if it is told in time; where packages are
+    /// still to come it had better wait for them: they may belong to it.
+    fn session_by_itself(&mut self) -> Result<(), Failure> {
+        let (Some(user), Init::Systemd, true) =
+            (&self.user, &self.init, self.request.packages.is_empty())
+        else {
+            return Ok(());
+        };
+        session::allow(self.tree, user)?;
         Ok(())
     }
 

@@ -3,8 +3,11 @@
 //! In a box that directory is `/`; in tests it is a tree of fixtures. Every path is resolved by the
 //! kernel as if the directory were the root (openat2(2), RESOLVE_IN_ROOT), so a link never leads
 //! out of it. A file is replaced whole or not at all, and only if its content changes: a temporary
-//! name in the same directory, fsync, rename. What is no regular file is never written.
+//! name in the same directory, fsync, rename. What is no regular file is never written. In a box
+//! that is thrown away if its set-up does not end, the fsyncs wait until then: one commit of the
+//! file system's journal instead of one for each file.
 
+use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -27,6 +30,8 @@ const MOST_LINKS: usize = 40;
 #[derive(Debug)]
 pub struct Tree {
     root: OwnedFd,
+    /// Files whose fsync waits for the end; `None` where each has it at once.
+    unsynced: RefCell<Option<Vec<File>>>,
 }
 
 /// Whether a file had to be touched.
@@ -55,7 +60,22 @@ impl Tree {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(root, flags, Mode::empty())
             .map_err(Failure::io("opening the root", root))?;
-        Ok(Tree { root })
+        Ok(Tree { root, unsynced: RefCell::new(None) })
+    }
+
+    /// From now on files count as written only after [`Tree::sync`].
+    pub fn sync_at_the_end(&self) {
+        self.unsynced.borrow_mut().get_or_insert_default();
+    }
+
+    /// Has all files that were written on the disk.
+    ///
+    /// # Errors
+    /// fsync(2)'s.
+    pub fn sync(&self) -> Result<(), Failure> {
+        let waiting = self.unsynced.borrow_mut().take().unwrap_or_default();
+        let synced = waiting.iter().try_for_each(File::sync_all);
+        synced.map_err(Failure::io("writing", Path::new("/etc")))
     }
 
     /// Opens `path` with links resolved inside the tree.
@@ -176,12 +196,36 @@ impl Tree {
             }
         };
         let temporary = temporary_name(&place.name);
-        let replaced = fill(&place, &temporary, bytes, access);
+        let replaced = self.fill(&place, &temporary, bytes, access);
         replaced.map_err(|error| {
             let _not_there = rustix::fs::unlinkat(&place.directory, &temporary, AtFlags::empty());
             Failure::io("writing", path)(error)
         })?;
         Ok(Change::Made)
+    }
+
+    fn fill(
+        &self,
+        place: &Place,
+        temporary: &OsStr,
+        bytes: &[u8],
+        access: Access,
+    ) -> Result<(), std::io::Error> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // What an earlier process of the same id left behind.
+        let _usually_none = rustix::fs::unlinkat(&place.directory, temporary, AtFlags::empty());
+        let file =
+            rustix::fs::openat(&place.directory, temporary, flags, Mode::from_raw_mode(0o600))?;
+        let mut file = File::from(file);
+        file.write_all(bytes)?;
+        give(&file, access)?;
+        match &mut *self.unsynced.borrow_mut() {
+            Some(waiting) => waiting.push(file),
+            None => file.sync_all()?,
+        }
+        rustix::fs::renameat(&place.directory, temporary, &place.directory, &place.name)?;
+        Ok(())
     }
 
     /// Makes the link at `path`, in place of what is there if that is a file or a link.
@@ -359,22 +403,4 @@ fn temporary_name(name: &OsStr) -> OsString {
     temporary.push(name);
     temporary.push(format!(".incusbox-{}", std::process::id()));
     temporary
-}
-
-fn fill(
-    place: &Place,
-    temporary: &OsStr,
-    bytes: &[u8],
-    access: Access,
-) -> Result<(), std::io::Error> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    // What an earlier process of the same id left behind.
-    let _usually_none = rustix::fs::unlinkat(&place.directory, temporary, AtFlags::empty());
-    let file = rustix::fs::openat(&place.directory, temporary, flags, Mode::from_raw_mode(0o600))?;
-    let mut file = File::from(file);
-    file.write_all(bytes)?;
-    give(&file, access)?;
-    file.sync_all()?;
-    rustix::fs::renameat(&place.directory, temporary, &place.directory, &place.name)?;
-    Ok(())
 }

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::create::mapping;
 use super::error::Error;
 use super::host::HostUser;
-use super::options::{Home, Settings};
 use super::request::{self, Allowed, Mapping, NESTED};
+use super::settings::{Home, Settings};
 use crate::incus::objects::FullInstance;
 
 /// A change of one living option, as the user wrote it: `NAME=VALUE`, or `NAME=` for the default.
@@ -135,6 +135,9 @@ pub fn adopt(
     if let Some(user) = user {
         fact("user", &user.name);
         fact("home", &settings.home.to_string());
+    }
+    if let Some(options) = request::recorded(settings) {
+        fact("options", &options);
     }
     Ok(Adoption { instance, restart, mapping, warning })
 }

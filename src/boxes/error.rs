@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use super::images;
-use super::options::BadValue;
+use super::settings::BadValue;
 use crate::config::BadConfig;
 use crate::incus;
 use crate::incus::manage::Interrupted;

@@ -13,4 +13,5 @@ pub(crate) mod lock;
 pub(crate) mod options;
 pub(crate) mod remedy;
 pub(crate) mod request;
+pub(crate) mod settings;
 pub(crate) mod setup;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::host::{self, HostUser, Machine};
-use super::options::{Home, Intercept, Settings};
+use super::settings::{Home, Intercept, Settings};
 use crate::agent::protocol::setup::{SetupRequest, UserAccount};
 use crate::incus::objects::{Devices, Profile};
 
@@ -86,6 +86,9 @@ fn config(wanted: &Wanted<'_>) -> BTreeMap<String, String> {
     set("user.incusbox.state", &format!("{CREATING} {}", wanted.token));
     set("user.incusbox.image", wanted.image);
     set("user.incusbox.home", &settings.home.to_string());
+    if let Some(options) = recorded(settings) {
+        set("user.incusbox.options", &options);
+    }
     if let Some(user) = wanted.user {
         set("user.incusbox.user", &user.name);
         if wanted.mapping == Mapping::Ids {
@@ -113,6 +116,25 @@ fn config(wanted: &Wanted<'_>) -> BTreeMap<String, String> {
         set(key, value);
     }
     config
+}
+
+/// The options that nothing else in the instance tells later, as JSON; `None` where there are none.
+pub fn recorded(settings: &Settings) -> Option<String> {
+    let lists = [
+        ("package", &settings.packages),
+        ("pre-init-hook", &settings.pre_init_hooks),
+        ("init-hook", &settings.init_hooks),
+    ];
+    let lists = lists.into_iter().filter(|(_, list)| !list.is_empty());
+    let mut all: serde_json::Map<String, Value> =
+        lists.map(|(name, list)| (name.to_owned(), json!(list))).collect();
+    if let Some(hostname) = &settings.hostname {
+        all.insert("hostname".to_owned(), json!(hostname));
+    }
+    if !settings.sudo {
+        all.insert("sudo".to_owned(), json!("off"));
+    }
+    (!all.is_empty()).then(|| Value::Object(all).to_string())
 }
 
 /// `raw.idmap` for a user: the same ids on either side.
@@ -301,6 +323,13 @@ mod tests {
         assert_eq!(made["config"]["limits.cpu"], "3");
         assert_eq!(made["devices"]["root"], json!({ "path": "/", "size": "5GiB" }));
         assert_eq!(made["profiles"], json!(["default"]));
+    }
+
+    #[test]
+    fn what_the_instance_itself_would_not_tell_is_written_into_it() {
+        let made = request(&[("package", "vim"), ("sudo", "off")], Mapping::Ids);
+        assert_eq!(made["config"]["user.incusbox.options"], r#"{"package":["vim"],"sudo":"off"}"#);
+        assert!(request(&[], Mapping::Ids)["config"]["user.incusbox.options"].is_null());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::create::Progress;
 use super::error::Error;
 use super::host::HostUser;
-use super::options::Home;
+use super::settings::Home;
 use crate::agent::protocol::setup::{SetupEvent, SetupRequest, SetupResult};
 use crate::incus::Client;
 use crate::message::printable;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::list::described;
 use super::{box_argument, box_name, connect, json_flag, print, print_json, the_instance};
 use crate::boxes::error::Error;
-use crate::boxes::options::{OPTIONS, When};
+use crate::boxes::options::{BoxOption, OPTIONS, When};
 use crate::incus::objects::FullInstance;
 use crate::message::printable;
 
@@ -36,8 +36,26 @@ fn options(there: &FullInstance) -> Value {
     let root_size = || there.expanded_devices.get("root")?.get("size").cloned();
     let on =
         |key: &str| config(key).map(|value| if value == "true" { "on" } else { "off" }.to_owned());
+    let recorded: Value =
+        there.fact("options").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let all = OPTIONS.iter().filter_map(|option| {
         let value = match option.name {
+            "volume" => {
+                let value = volumes(there);
+                return Some((option.name, entry(option, json!(value))));
+            }
+            "package" | "pre-init-hook" | "init-hook" => {
+                let value = recorded.get(option.name).cloned().unwrap_or(json!([]));
+                return Some((option.name, entry(option, value)));
+            }
+            "hostname" => {
+                let told = recorded.get("hostname").and_then(Value::as_str);
+                Some(told.unwrap_or(&there.name).to_owned())
+            }
+            "sudo" => {
+                let told = recorded.get("sudo").and_then(Value::as_str);
+                there.is_box().then(|| told.unwrap_or("on").to_owned())
+            }
             "cpus" => config("limits.cpu"),
             "memory" => config("limits.memory"),
             "processes" => config("limits.processes"),
@@ -47,13 +65,25 @@ fn options(there: &FullInstance) -> Value {
             "image" | "home" | "shell" => there.fact(option.name).map(str::to_owned),
             _ => return None,
         };
-        let changeable = option.when == When::Always;
-        Some((
-            option.name,
-            json!({ "value": value, "changeable": changeable, "help": option.help }),
-        ))
+        Some((option.name, entry(option, json!(value))))
     });
     all.map(|(name, value)| (name.to_owned(), value)).collect::<serde_json::Map<_, _>>().into()
+}
+
+fn entry(option: &BoxOption, value: Value) -> Value {
+    let changeable = option.when == When::Always;
+    json!({ "value": value, "changeable": changeable, "help": option.help })
+}
+
+/// The directories of the host that it shows, as one would write them for `create`.
+fn volumes(there: &FullInstance) -> Vec<String> {
+    let of = |device: &std::collections::BTreeMap<String, String>| {
+        let read_only = device.get("readonly").is_some_and(|value| value == "true");
+        let (source, path) = (device.get("source")?, device.get("path")?);
+        Some(format!("{source}:{path}{}", if read_only { ":ro" } else { "" }))
+    };
+    let named = there.devices.iter().filter(|(name, _)| name.starts_with("volume-"));
+    named.filter_map(|(_, device)| of(device)).collect()
 }
 
 fn text(all: &Value, there: &FullInstance) -> String {
@@ -66,6 +96,10 @@ fn text(all: &Value, there: &FullInstance) -> String {
     let word = |value: &Value| match value {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
+        Value::Array(all) => {
+            let words: Vec<&str> = all.iter().filter_map(Value::as_str).collect();
+            words.join(", ")
+        }
         other => other.to_string(),
     };
     for key in ["name", "state", "type", "image", "distribution", "user", "shell"] {

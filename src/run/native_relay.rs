@@ -2,22 +2,21 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use super::downlink::Downlink;
 use super::input::Input;
+use super::native_out::Out;
 use super::output::Output;
 use super::plan::{Keyboard, Plan};
 use super::relay::{FORWARDED, SILENCE};
 use super::screen::Screen;
 use crate::agent::protocol::Fd;
-use crate::buffer::Buffer;
 use crate::incus::Client;
 use crate::incus::client::Stream;
 use crate::incus::types::Operation;
 use crate::incus::websocket::{self, Event};
-use crate::sys::fds::{self, Got, Put, Source, Standard};
+use crate::sys::fds::{Got, Source, Standard};
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::signals::Signals;
 use crate::sys::startup;
@@ -74,42 +73,6 @@ pub struct Ended {
     pub lost_output: bool,
     /// The signals that were passed on.
     pub forwarded: Vec<i32>,
-}
-
-/// A stream to the daemon, with what waits to be sent.
-struct Out {
-    socket: Option<UnixStream>,
-    outbox: Buffer,
-}
-
-impl Out {
-    fn new(socket: Option<UnixStream>) -> Out {
-        Out { socket, outbox: Buffer::default() }
-    }
-
-    fn data(&mut self, data: &[u8]) {
-        let out = self.outbox.tail();
-        websocket::binary_header(out, data.len());
-        out.extend_from_slice(data);
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        while let (Some(socket), false) = (&self.socket, self.outbox.is_empty()) {
-            match fds::write_own(socket, self.outbox.as_slice())? {
-                Put::Bytes(count) => self.outbox.consume(count),
-                Put::Full => return Ok(()),
-                Put::Gone => self.socket = None,
-            }
-        }
-        if self.socket.is_none() {
-            self.outbox.clear();
-        }
-        Ok(())
-    }
-
-    fn poll_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        self.socket.as_ref().filter(|_| !self.outbox.is_empty()).map(AsFd::as_fd)
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

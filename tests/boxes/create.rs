@@ -147,6 +147,9 @@ fn options_come_from_the_command_line_and_from_the_file() {
         (value("memory"), value("processes"), value("home")),
         ("1GiB".into(), "700".into(), "none".into())
     );
+    let hooks = serde_json::json!(["echo one >>/root/hooks", "echo two >>/root/hooks"]);
+    assert_eq!((value("init-hook"), value("hostname")), (hooks, "other.example".into()));
+    assert_eq!((value("volume"), value("sudo")), (serde_json::json!([]), "on".into()));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The middle of a run by the agent: bytes both ways, signals, sizes, until the command ended.
 
 mod dialogue;
+mod ending;
 
-use std::io::{self, Write};
+use std::io;
 use std::time::{Duration, Instant};
 
 use crate::agent::protocol::{Exited, Failure, Fd, Fd1Or2, Stream, ToAgent};
@@ -18,7 +19,7 @@ use crate::run::trace::Trace;
 use crate::run::uplink::Uplink;
 use crate::sys::fds::{Got, Standard};
 use crate::sys::poll::{Interest, PollSet};
-use crate::sys::signals::{self, Signals};
+use crate::sys::signals::Signals;
 use crate::sys::{startup, terminal::Terminal};
 
 /// Without a sign of life for this long the daemon is given up. It pings every 10 s.
@@ -27,8 +28,6 @@ pub const SILENCE: Duration = Duration::from_secs(60);
 const GREETING: Duration = Duration::from_secs(30);
 /// After the command's end, how long its output may stay away.
 const LATE_OUTPUT: Duration = Duration::from_secs(30);
-/// How long the daemon may take to close its side after the end.
-const SETTLE: Duration = Duration::from_secs(1);
 /// The signals that are the command's.
 pub const FORWARDED: &[i32] = &[
     libc::SIGHUP,
@@ -456,49 +455,5 @@ impl<'a> Relay<'a> {
     fn write_to_screen(&mut self, bytes: &[u8]) {
         self.screen_out.push(bytes);
         self.screen_out.forget_done(bytes.len());
-    }
-
-    fn finish(&mut self, result: &mut io::Result<Outcome>) {
-        if self.pushed_title {
-            self.write_to_screen(b"\x1b]777;container;pop;;\x1b\\");
-            self.screen_out.flush();
-        }
-        if let Some(screen) = &mut self.screen {
-            screen.give_back();
-        }
-        if let Ok(Outcome::Ended(exited)) = result {
-            if let (ExitStatus::Signal(signal), Some(screen)) = (exited.status, &self.screen) {
-                if screen.was_typed(signal) {
-                    signals::tell_group(signal);
-                }
-            }
-            if let Err(error) = self.input.leave_rest(exited.stdin_taken) {
-                crate::message::say(super::PROGRAM, format!("putting stdin back: {error}"));
-            }
-            for (output, name) in [(&mut self.stdout, "stdout"), (&mut self.stderr, "stderr")] {
-                if output.tell_error(name) {
-                    exited.status = exited.status.with_lost_output();
-                }
-            }
-        }
-        let _nobody_to_tell = io::stdout().flush();
-        if self.greeted && matches!(result, Ok(Outcome::Ended(_) | Outcome::Failed(_))) {
-            self.settle();
-        }
-    }
-
-    /// Lets the daemon close first: it logs a warning for every client that leaves before.
-    fn settle(&mut self) {
-        let deadline = Instant::now() + SETTLE;
-        while !self.framed.is_closed() && Instant::now() < deadline {
-            let mut set = PollSet::new();
-            set.add((), std::os::fd::AsFd::as_fd(&self.framed), Interest::Read);
-            if set.wait(Some(deadline)).is_err() {
-                return;
-            }
-            drop(set);
-            while self.framed.receive().is_ok_and(|received| received) {}
-        }
-        self.trace.note("the daemon closed");
     }
 }

@@ -1,0 +1,58 @@
+//! The end of a run: the terminal as it was, what was read too much put back, the daemon let go.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use super::{Outcome, Relay};
+use crate::exit::ExitStatus;
+use crate::sys::poll::{Interest, PollSet};
+use crate::sys::signals;
+
+/// How long the daemon may take to close its side after the end.
+const SETTLE: Duration = Duration::from_secs(1);
+
+impl Relay<'_> {
+    pub(super) fn finish(&mut self, result: &mut io::Result<Outcome>) {
+        if self.pushed_title {
+            self.write_to_screen(b"\x1b]777;container;pop;;\x1b\\");
+            self.screen_out.flush();
+        }
+        if let Some(screen) = &mut self.screen {
+            screen.give_back();
+        }
+        if let Ok(Outcome::Ended(exited)) = result {
+            if let (ExitStatus::Signal(signal), Some(screen)) = (exited.status, &self.screen) {
+                if screen.was_typed(signal) {
+                    signals::tell_group(signal);
+                }
+            }
+            if let Err(error) = self.input.leave_rest(exited.stdin_taken) {
+                crate::message::say(crate::run::PROGRAM, format!("putting stdin back: {error}"));
+            }
+            for (output, name) in [(&mut self.stdout, "stdout"), (&mut self.stderr, "stderr")] {
+                if output.tell_error(name) {
+                    exited.status = exited.status.with_lost_output();
+                }
+            }
+        }
+        let _nobody_to_tell = io::stdout().flush();
+        if self.greeted && matches!(result, Ok(Outcome::Ended(_) | Outcome::Failed(_))) {
+            self.settle();
+        }
+    }
+
+    /// Lets the daemon close first: it logs a warning for every client that leaves before.
+    fn settle(&mut self) {
+        let deadline = Instant::now() + SETTLE;
+        while !self.framed.is_closed() && Instant::now() < deadline {
+            let mut set = PollSet::new();
+            set.add((), std::os::fd::AsFd::as_fd(&self.framed), Interest::Read);
+            if set.wait(Some(deadline)).is_err() {
+                return;
+            }
+            drop(set);
+            while self.framed.receive().is_ok_and(|received| received) {}
+        }
+        self.trace.note("the daemon closed");
+    }
+}

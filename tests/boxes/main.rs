@@ -11,6 +11,7 @@ mod support;
 mod adopt;
 mod broken;
 mod create;
+mod doctor;
 mod files;
 mod hosts;
 mod lifecycle;

@@ -107,3 +107,85 @@ pub fn path(patient: &mut Patient) -> Option<Seen> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boxes::doctor::Status;
+    use crate::boxes::host::HostUser;
+    use crate::incus::Error;
+
+    /// A host of files alone.
+    struct Scratch(std::path::PathBuf);
+
+    impl Scratch {
+        fn new(name: &str, files: &[(&str, &str)]) -> Scratch {
+            let root = std::env::temp_dir().join(format!("incusbox-{name}-{}", std::process::id()));
+            for (path, text) in files {
+                let path = root.join(path);
+                std::fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+                std::fs::write(path, text).expect("a file");
+            }
+            std::fs::create_dir_all(&root).expect("a root");
+            Scratch(root)
+        }
+
+        fn found(&self, check: fn(&mut Patient) -> Option<Seen>) -> (Status, String) {
+            let user = HostUser {
+                name: "dev".to_owned(),
+                uid: 1000,
+                group: "dev".to_owned(),
+                gid: 1000,
+                comment: String::new(),
+                home: "/home/dev".to_owned(),
+                shell: "/bin/sh".to_owned(),
+                groups: Vec::new(),
+            };
+            let client = Err(Error::NoSocket { tried: Vec::new() });
+            let mut patient = Patient { root: self.0.clone(), ..Patient::new(Some(user), client) };
+            let seen = check(&mut patient).expect("a finding");
+            let remedies: Vec<String> = seen.remedies.iter().map(ToString::to_string).collect();
+            (seen.status, remedies.join("; "))
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _left_in_tmp = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_host_that_lacks_everything_is_told_what_mends_each() {
+        let bare = Scratch::new("bare", &[("proc/sys/fs/inotify/max_user_instances", "128\n")]);
+        let warned = |check, remedy: &str| {
+            let (status, told) = bare.found(check);
+            assert_eq!(status, Status::Warning);
+            assert!(told.contains(remedy), "{told}");
+        };
+        warned(ids, "sudo usermod --add-subuids 1000-1000 root; sudo usermod --add-subgids");
+        warned(cgroups, "");
+        warned(fuse, "sudo modprobe fuse");
+        warned(tun, "sudo modprobe tun");
+        warned(inotify, SYSCTL);
+        warned(path, "add to ~/.profile");
+    }
+
+    #[test]
+    fn a_host_that_has_everything_is_well() {
+        let files = [
+            ("etc/subuid", "root:1000:1\n"),
+            ("etc/subgid", "root:1000:1\n"),
+            ("sys/fs/cgroup/cgroup.controllers", "cpu memory pids\n"),
+            ("dev/fuse", ""),
+            ("dev/net/tun", ""),
+            ("proc/sys/fs/inotify/max_user_instances", "1024\n"),
+        ];
+        let whole = Scratch::new("whole", &files);
+        for check in [ids, cgroups, fuse, tun, inotify] {
+            assert_eq!(whole.found(check), (Status::Ok, String::new()));
+        }
+        let limited = Scratch::new("limited", &[("sys/fs/cgroup/cgroup.controllers", "cpu\n")]);
+        assert_eq!(limited.found(cgroups).0, Status::Warning);
+    }
+}

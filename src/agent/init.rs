@@ -1,8 +1,8 @@
 //! `incusbox-agent init`: the first process of a box whose image has none, as container images have
 //! it that were made to run one program.
 //!
-//! It mounts what a system expects to be empty at each start, sees to the network where the image
-//! has a program for that, takes the status of processes whose parents are gone, and when the box is
+//! It mounts what a system expects to be empty at each start, has an address asked for (`dhcp`),
+//! takes the status of processes whose parents are gone, and when the box is
 //! stopped ends everybody. It starts nothing else and never ends by itself.
 
 use std::ffi::CStr;
@@ -10,7 +10,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -25,16 +25,8 @@ const LOOK: Duration = Duration::from_millis(10);
 /// What is mounted at each start, and how.
 const MOUNTS: [(&str, &CStr); 3] =
     [("/run", c"mode=0755"), ("/tmp", c"mode=1777"), ("/dev/shm", c"mode=1777")];
-/// Programs that ask for an address of the interface, with what they are told. Each goes to the
-/// background or stays, and is ours to reap either way.
-const DHCP_CLIENTS: [(&str, &[&str]); 4] = [
-    ("udhcpc", &["-i", "eth0", "-b", "-S", "-R"]),
-    ("dhcpcd", &["-q", "eth0"]),
-    ("dhclient", &["-nw", "eth0"]),
-    ("busybox", &["udhcpc", "-i", "eth0", "-b", "-S", "-R"]),
-];
-const PROGRAMS: [&str; 6] =
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// The interface that Incus gives a box, by the default profile.
+const INTERFACE: &str = "eth0";
 
 /// Runs until the box is stopped.
 ///
@@ -96,40 +88,22 @@ fn mount(path: &Path, options: &CStr) -> io::Result<()> {
     Ok(())
 }
 
-/// Starts a client for the interface that Incus gives, where there is one of each.
+/// Has an address asked for, in a process of its own: leases have to be renewed.
 fn network() {
-    if !Path::new("/sys/class/net/eth0").exists() {
+    if !Path::new("/sys/class/net").join(INTERFACE).exists() {
         return;
     }
-    for (name, arguments) in DHCP_CLIENTS {
-        let Some(program) = program(name) else { continue };
-        // udhcpc without its script gets an address and sets none.
-        if arguments.contains(&"-R") && !has_script() {
-            continue;
-        }
-        let started = Command::new(&program)
-            .args(arguments)
-            .env("PATH", PROGRAMS.join(":"))
+    let started = std::env::current_exe().and_then(|program| {
+        // The standard library gives it the usual mask of signals, so that it heeds the end.
+        Command::new(program)
+            .args(["dhcp", INTERFACE])
             .current_dir("/")
             .stdin(Stdio::null())
-            .spawn();
-        match started {
-            Ok(_) => return,
-            Err(error) => complain(&format!("cannot start {}: {error}", program.display())),
-        }
+            .spawn()
+    });
+    if let Err(error) = started {
+        complain(&format!("cannot ask for an address: {error}"));
     }
-    complain("the image has no DHCP client: the network stays down");
-}
-
-fn program(name: &str) -> Option<PathBuf> {
-    PROGRAMS.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.exists())
-}
-
-/// Where Debian, Alpine and busybox itself have the script that sets what udhcpc was given.
-fn has_script() -> bool {
-    ["/usr/share/udhcpc/default.script", "/etc/udhcpc/default.script"]
-        .iter()
-        .any(|path| Path::new(path).exists())
 }
 
 /// Ends every process: first by asking, then by force. What is left the kernel ends with us.
@@ -157,6 +131,6 @@ fn others() -> bool {
 }
 
 /// The console of the box, which `incus console --show-log` shows.
-fn complain(text: &str) {
+pub fn complain(text: &str) {
     let _nobody_to_tell = writeln!(io::stderr(), "incusbox-agent: {text}");
 }

@@ -46,6 +46,16 @@ pub fn main() -> u8 {
                 exit::FAILURE
             }
         },
+        Some("dhcp") => {
+            let interface = arguments.get(2).and_then(|name| name.to_str()).unwrap_or_default();
+            match super::dhcp::run(interface) {
+                Ok(()) => 0,
+                Err(error) => {
+                    complain(&error);
+                    exit::FAILURE
+                }
+            }
+        }
         Some("init") => match init::run() {
             Ok(()) => 0,
             Err(error) => {

@@ -13,13 +13,18 @@ impl Client {
     /// # Errors
     /// Everything in [`Error`].
     pub fn make_directory(&mut self, name: &str, path: &str) -> Result<(), Error> {
-        self.post_file(
+        let made = self.post_file(
             "making a directory in the box",
             name,
             path,
             &[("X-Incus-type", "directory"), ("X-Incus-mode", "0755")],
             b"",
-        )
+        );
+        match made {
+            // Incus looks first and makes it then; somebody else was in between.
+            Err(error) if error.text().is_some_and(|text| text.contains("file exists")) => Ok(()),
+            other => other,
+        }
     }
 
     /// Writes a file of root's that everybody may execute, replacing what is there.

@@ -9,6 +9,8 @@
 pub mod boot;
 pub mod fds;
 #[cfg(feature = "agent")]
+pub mod interface;
+#[cfg(feature = "agent")]
 pub mod namespaces;
 pub mod pipes;
 pub mod poll;

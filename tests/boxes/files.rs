@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::support::{Name, home, image, incus, incusbox, run};
 
@@ -36,7 +37,7 @@ fn a_box_comes_from_a_root_directory_without_any_init_account_or_tool() {
     let root = scratch.path("root");
     let script = format!(
         "mkdir -p {root}/bin {root}/etc {root}/usr {root}/root && cp /bin/busybox {root}/bin/ && \
-         for tool in sh id cat ls stat touch; do ln -s busybox {root}/bin/$tool; done && \
+         for tool in sh id cat ls stat touch ip ps grep; do ln -s busybox {root}/bin/$tool; done && \
          echo 'root:x:0:0:root:/root:/bin/sh' >{root}/etc/passwd && echo 'root:x:0:' >{root}/etc/group && \
          tar -C {root} --owner=0 --group=0 -czf {root}.tar.gz ."
     );
@@ -50,8 +51,33 @@ fn a_box_comes_from_a_root_directory_without_any_init_account_or_tool() {
     let uid = rustix::process::getuid().as_raw();
     assert_eq!(name.sh("id -u; cat /proc/1/comm").succeeds().stdout, format!("{uid}\ninit\n"));
     assert_eq!(images(), before, "the image was for this box alone");
+    has_a_network(&name);
     incusbox(&["restart", &name]).succeeds();
     assert_eq!(name.sh("id -u").succeeds().stdout, format!("{uid}\n"));
+    has_a_network(&name);
+}
+
+/// The image has no program that could ask for an address, so it is our init that did.
+fn has_a_network(name: &Name) {
+    let devices = incus(&["profile", "device", "list", "default"]).succeeds().stdout;
+    if !devices.contains("eth0") {
+        eprintln!("not tested: boxes of this machine have no network");
+        return;
+    }
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while incus(&["list", "--format", "csv", "--columns", "4", name]).succeeds().stdout.trim() == ""
+    {
+        assert!(
+            Instant::now() < deadline,
+            "no address: {:#?}",
+            incus(&["console", "--show-log", name])
+        );
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let told =
+        name.root("cat /etc/resolv.conf; ip route; ps | grep -c '[d]hcp eth0'").succeeds().stdout;
+    assert!(told.contains("\nnameserver ") && told.contains("default via "), "{told}");
+    assert!(told.ends_with("\n1\n"), "one client: {told}");
 }
 
 #[test]

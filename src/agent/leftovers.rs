@@ -22,9 +22,10 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// Hangs up on `group`.
-    pub fn begin(group: i32) -> Ending {
-        hang_up(group);
+    /// Hangs up.
+    pub fn begin(hangups: &mut Hangups) -> Ending {
+        hangups.terminal_is_gone();
+        let group = hangups.group;
         let steps = vec![(UNTIL_KILL, libc::SIGKILL), (UNTIL_TERMINATE, libc::SIGTERM)];
         Ending { group, began: Instant::now(), steps }
     }
@@ -60,9 +61,48 @@ impl Ending {
     }
 }
 
-/// What a terminal that closes does to its foreground group.
-pub fn hang_up(group: i32) {
-    for signal in [libc::SIGHUP, libc::SIGCONT] {
-        let _another_user_now = process::signal_group(group, signal);
+/// One event comes here by up to three ways: the client passes the SIGHUP on that its kernel sent
+/// it, tells that its terminal is gone, and is gone itself.
+const SAME_EVENT: Duration = Duration::from_secs(1);
+
+/// The SIGHUPs to one process group. A closed terminal sends one; of two that come at once, bash
+/// dies without having told its jobs.
+#[derive(Debug)]
+pub struct Hangups {
+    group: i32,
+    last: Option<Instant>,
+    is_gone: bool,
+}
+
+impl Hangups {
+    /// None was sent yet.
+    pub fn new(group: i32) -> Hangups {
+        Hangups { group, last: None, is_gone: false }
+    }
+
+    /// The client got a SIGHUP.
+    pub fn pass_on(&mut self) {
+        if !(self.is_gone && self.is_told()) {
+            self.send(libc::SIGHUP);
+            self.last = Some(Instant::now());
+        }
+    }
+
+    /// What a terminal that closes does to a group.
+    pub fn terminal_is_gone(&mut self) {
+        if !self.is_told() {
+            self.send(libc::SIGHUP);
+            self.last = Some(Instant::now());
+        }
+        self.send(libc::SIGCONT);
+        self.is_gone = true;
+    }
+
+    fn is_told(&self) -> bool {
+        self.last.is_some_and(|last| last.elapsed() < SAME_EVENT)
+    }
+
+    fn send(&self, signal: i32) {
+        let _another_user_now = process::signal_group(self.group, signal);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::demand::Demand;
 use super::host::Host;
-use super::leftovers::{self, Ending};
+use super::leftovers::{Ending, Hangups};
 use super::outflow::{Ended, Outflow};
 use super::protocol::{
     self, Exited, Failure, Fd1Or2, FromAgent, PROTOCOL, Reason, Request, Stream, ToAgent, Watch,
@@ -101,6 +101,7 @@ struct Supervisor {
     keys: Buffer,
     end_of_file: u8,
     demand: Option<Demand>,
+    hangups: Hangups,
     ending: Option<Ending>,
     /// The command was stopped because it is not in its terminal's foreground.
     wants_foreground: bool,
@@ -123,6 +124,7 @@ impl Supervisor {
             keys: Buffer::default(),
             end_of_file: settings.map_or(4, |settings| settings.characters[libc::VEOF]),
             demand: settings.filter(|_| watch).map(Demand::new),
+            hangups: Hangups::new(pid),
             ending: None,
             wants_foreground: false,
             awaits_terminal: false,
@@ -308,17 +310,27 @@ impl Supervisor {
             // What a shell's `fg` does.
             self.out.take_foreground(self.pid);
         }
-        let _another_user_now = process::signal_group(self.pid, signal);
+        if signal == libc::SIGHUP {
+            self.hangups.pass_on();
+        } else {
+            let _another_user_now = process::signal_group(self.pid, signal);
+        }
     }
 
     /// The host's terminal is gone, its client is not.
     fn hang_up(&mut self) {
+        // The signal first, as the kernel does it: a shell that sees the end of its terminal before
+        // exits as if it was told to, and leaves its jobs alone.
+        self.hangups.terminal_is_gone();
         self.out.hang_up();
-        leftovers::hang_up(self.pid);
     }
 
     /// The client is gone.
     fn lose_host(&mut self) {
+        // Before the terminal goes, see `hang_up`.
+        if self.ending.is_none() {
+            self.ending = Some(Ending::begin(&mut self.hangups));
+        }
         self.awaits_terminal = false;
         self.host.input = None;
         self.host.framed = None;
@@ -326,9 +338,6 @@ impl Supervisor {
         self.host.raw = None;
         self.out.forget_host();
         self.stdin.abandon();
-        if self.ending.is_none() {
-            self.ending = Some(Ending::begin(self.pid));
-        }
     }
 
     fn tend_stdin(&mut self) -> io::Result<()> {

@@ -156,7 +156,7 @@ in_ways! {
 #[test]
 fn a_shell_in_the_box_has_job_control_of_its_own() {
     let mut pty = shell(Way::Agent);
-    pty.send("\"$@\" env PS1='box> ' bash --norc --noprofile --noediting -i\n");
+    pty.send("\"$@\" env PS1='bo''x> ' bash --norc --noprofile --noediting -i\n");
     pty.wait_for("box> ").send("cat\n");
     pty.wait_for("cat\r\n").idle(Duration::from_millis(200)).send("one\n");
     pty.wait_for("one\r\none\r\n").send(CTRL_Z);
@@ -173,7 +173,7 @@ fn a_shell_in_the_box_has_job_control_of_its_own() {
 #[test]
 fn a_shell_in_the_box_that_suspends_itself_is_stopped_with_its_run() {
     let mut pty = shell(Way::Agent);
-    pty.send("\"$@\" env PS1='box> ' bash --norc --noprofile --noediting -i\n");
+    pty.send("\"$@\" env PS1='bo''x> ' bash --norc --noprofile --noediting -i\n");
     pty.wait_for("box> ").send("suspend -f\n");
     wait_for_stop(&mut pty).send("fg\n");
     pty.idle(Duration::from_millis(400)).send("echo again\n");

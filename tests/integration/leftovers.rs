@@ -120,6 +120,28 @@ fn a_closed_terminal_ends_an_interactive_shell_and_its_jobs() {
     pty.wait();
 }
 
+/// The client's kernel sends one, and so does ours: of two at once bash dies without a word to its
+/// jobs.
+#[test]
+fn a_closed_terminal_sends_one_hangup() {
+    let marker = Marker::new();
+    let name = format!("hangups-{marker}");
+    let text = format!(
+        "import os,signal,time; signal.signal(1, lambda *_: open(os.path.expanduser('~/{name}'), 'a').write('x')); print('ready', flush=True); end=time.time()+1.5\nwhile time.time()<end: time.sleep(0.01)\nopen(os.path.expanduser('~/{name}'), 'a').write('.')"
+    );
+    let mut pty = Pty::start(&Invocation::by(Way::Agent, ["python3", "-c", &text]));
+    pty.wait_for("ready").close();
+    let look = format!("cat ~/{name}");
+    let mut told = String::new();
+    wait_until("the end", ALL_GONE, || {
+        told = Invocation::by(Way::Agent, ["sh", "-c", &look]).run().text();
+        told.ends_with('.')
+    });
+    assert_eq!(told, "x.");
+    Invocation::by(Way::Agent, ["sh", "-c", &format!("rm ~/{name}")]).run();
+    pty.wait();
+}
+
 #[test]
 fn a_closed_terminal_leaves_what_nohup_started() {
     let marker = Marker::new();

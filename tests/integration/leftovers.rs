@@ -127,7 +127,7 @@ fn a_closed_terminal_sends_one_hangup() {
     let marker = Marker::new();
     let name = format!("hangups-{marker}");
     let text = format!(
-        "import os,signal,time; signal.signal(1, lambda *_: open(os.path.expanduser('~/{name}'), 'a').write('x')); print('ready', flush=True); end=time.time()+1.5\nwhile time.time()<end: time.sleep(0.01)\nopen(os.path.expanduser('~/{name}'), 'a').write('.')"
+        "import os,signal\nsignal.pthread_sigmask(0, [1]); print('ready', flush=True); told=''\nwhile signal.sigtimedwait([1], 1.5 if told else 20): told+='x'\nopen(os.path.expanduser('~/{name}'), 'w').write(told+'.')"
     );
     let mut pty = Pty::start(&Invocation::by(Way::Agent, ["python3", "-c", &text]));
     pty.wait_for("ready").close();

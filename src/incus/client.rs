@@ -1,6 +1,5 @@
 //! Requests to the daemon: one kept connection, and a connection for each websocket.
 
-use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use super::http::{self, Body, Response};
 use super::socket::{self, Daemon};
 use super::types::{Envelope, Exec, Operation};
 use super::websocket;
-use crate::sys::poll::{Interest, PollSet};
+use super::wire::{broken, read_response, write_all};
 
 /// How long an answer may take. Incus answers in milliseconds; a loaded machine, or a daemon that
 /// is just starting, may need many seconds.
@@ -330,74 +329,6 @@ fn checked_operation<'a>(doing: &'static str, operation: &'a str) -> Result<&'a 
             Ok(&operation[.."/1.0/operations/".len() + id.len()])
         }
         _ => Err(missing(doing, "operation")),
-    }
-}
-
-pub(super) fn broken(doing: &'static str, source: io::Error) -> Error {
-    match source.kind() {
-        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Error::Closed { doing },
-        _ => Error::Io { doing, source },
-    }
-}
-
-fn write_all(stream: &mut UnixStream, mut bytes: &[u8]) -> io::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    stream.set_nonblocking(true)?;
-    while !bytes.is_empty() {
-        match stream.write(bytes) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                wait(stream, Interest::Write, deadline)?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Waits for `interest`; an error of kind `TimedOut` at the deadline.
-fn wait(stream: &UnixStream, interest: Interest, deadline: Instant) -> io::Result<()> {
-    let mut set = PollSet::new();
-    set.add((), stream.as_fd(), interest);
-    set.wait(Some(deadline))?;
-    if !set.ready(()).any() && Instant::now() >= deadline {
-        return Err(io::ErrorKind::TimedOut.into());
-    }
-    Ok(())
-}
-
-/// Reads one answer; what follows it stays in `inbox`.
-fn read_response(
-    stream: &mut UnixStream,
-    inbox: &mut Vec<u8>,
-    body: Body,
-    doing: &'static str,
-    deadline: Instant,
-) -> Result<Response, Error> {
-    let began = Instant::now();
-    let io_error = |source: io::Error| match source.kind() {
-        io::ErrorKind::TimedOut => Error::Stalled { doing, seconds: began.elapsed().as_secs() },
-        _ => broken(doing, source),
-    };
-    stream.set_nonblocking(true).map_err(io_error)?;
-    let mut chunk = [0; 16 << 10];
-    loop {
-        let parsed = http::parse(inbox, body);
-        let parsed = parsed.map_err(|error| Error::Malformed { doing, what: error.to_string() })?;
-        if let Some((response, used)) = parsed {
-            inbox.drain(..used);
-            return Ok(response);
-        }
-        match stream.read(&mut chunk) {
-            Ok(0) => return Err(Error::Closed { doing }),
-            Ok(count) => inbox.extend_from_slice(&chunk[..count]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                wait(stream, Interest::Read, deadline).map_err(io_error)?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(io_error(error)),
-        }
     }
 }
 

@@ -78,7 +78,7 @@ impl Client {
     ///
     /// # Errors
     /// Everything in [`Error`].
-    pub fn full_instances(&mut self) -> Result<Vec<FullInstance>, Error> {
+    pub fn instances(&mut self) -> Result<Vec<FullInstance>, Error> {
         let target = self.target("/1.0/instances", "recursion=1");
         self.get_all("listing the boxes", &target)
     }

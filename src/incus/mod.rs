@@ -25,6 +25,7 @@ pub mod types;
 #[cfg(feature = "cli")]
 pub mod upload;
 pub mod websocket;
+mod wire;
 
 pub use client::Client;
 pub use error::Error;

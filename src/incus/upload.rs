@@ -8,9 +8,10 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::client::{Client, broken};
+use super::client::Client;
 use super::error::Error;
 use super::http::Response;
+use super::wire::broken;
 use crate::sys::poll::{Interest, PollSet};
 
 /// How long the daemon may take nothing of the body: it writes to a disk that may be slow.

@@ -14,7 +14,6 @@ mod downlink;
 mod error;
 mod input;
 mod native;
-mod native_out;
 mod native_relay;
 mod output;
 mod relay;

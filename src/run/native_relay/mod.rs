@@ -1,26 +1,29 @@
 //! The middle of a native run: Incus's pty or pipes, control messages, the answer to `/wait`.
 
+mod intake;
+mod out;
+
 use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::downlink::Downlink;
-use super::input::Input;
-use super::native_out::Out;
-use super::output::Output;
-use super::plan::{Keyboard, Plan};
-use super::relay::{FORWARDED, SILENCE};
-use super::screen::Screen;
 use crate::agent::protocol::Fd;
 use crate::incus::Client;
 use crate::incus::client::Stream;
 use crate::incus::types::Operation;
 use crate::incus::websocket::{self, Event};
-use crate::sys::fds::{Got, Source, Standard};
+use crate::run::downlink::Downlink;
+use crate::run::input::Input;
+use crate::run::output::Output;
+use crate::run::plan::{Keyboard, Plan};
+use crate::run::relay::{FORWARDED, SILENCE};
+use crate::run::screen::Screen;
+use crate::sys::fds::{Source, Standard};
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::signals::Signals;
 use crate::sys::startup;
-use crate::sys::terminal::{Size, Terminal};
+use crate::sys::terminal::Terminal;
+use out::Out;
 
 /// Read at once from stdin or the keyboard.
 const CHUNK: usize = 64 << 10;
@@ -403,63 +406,5 @@ impl NativeRelay {
             websocket::pong(self.up.outbox.tail(), &payload);
         }
         Ok(())
-    }
-
-    fn end_input(&mut self) {
-        websocket::end_of_stream(self.up.outbox.tail());
-        self.input_is_over = true;
-    }
-
-    fn pass_up(&mut self, from_keys: bool) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        let got = match &mut self.screen {
-            Some(screen) if from_keys && screen.is_taken() => {
-                screen.read_keys(&mut bytes, CHUNK)?
-            }
-            Some(_) if from_keys => Got::Nothing,
-            _ => self.input.read(&mut bytes, CHUNK)?,
-        };
-        match got {
-            Got::Bytes(_) => self.up.data(&bytes),
-            Got::Nothing => {}
-            // Incus never makes an end of file of this on a pty: its ^D has to be typed.
-            Got::End if self.has_terminal && self.screen.is_none() => {
-                self.up.data(&[4]);
-                self.input_is_over = true;
-            }
-            Got::End if self.has_terminal => {
-                self.control_message(r#"{"command":"signal","signal":1}"#)
-            }
-            Got::End => self.end_input(),
-        }
-        Ok(())
-    }
-
-    fn control_message(&mut self, message: &str) {
-        websocket::text(self.control.outbox.tail(), message);
-    }
-
-    fn note_signal(&mut self, signal: i32) -> io::Result<()> {
-        if signal == libc::SIGWINCH {
-            if let Some(size) = self.screen.as_mut().and_then(Screen::changed_size) {
-                self.resize(size);
-            }
-            return Ok(());
-        }
-        if signal == libc::SIGCONT {
-            if let Some(screen) = &mut self.screen {
-                screen.take_if_wanted()?;
-            }
-        }
-        self.forwarded.push(signal);
-        self.control_message(&format!(r#"{{"command":"signal","signal":{signal}}}"#));
-        Ok(())
-    }
-
-    fn resize(&mut self, size: Size) {
-        self.control_message(&format!(
-            r#"{{"command":"window-resize","args":{{"width":"{}","height":"{}"}}}}"#,
-            size.columns, size.rows
-        ));
     }
 }

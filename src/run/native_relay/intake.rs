@@ -1,0 +1,69 @@
+//! What goes from here to the command of a native run: stdin, keys, signals, sizes.
+
+use std::io;
+
+use super::{CHUNK, NativeRelay};
+use crate::incus::websocket;
+use crate::run::screen::Screen;
+use crate::sys::fds::Got;
+use crate::sys::terminal::Size;
+
+impl NativeRelay {
+    pub(super) fn end_input(&mut self) {
+        websocket::end_of_stream(self.up.outbox.tail());
+        self.input_is_over = true;
+    }
+
+    pub(super) fn pass_up(&mut self, from_keys: bool) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        let got = match &mut self.screen {
+            Some(screen) if from_keys && screen.is_taken() => {
+                screen.read_keys(&mut bytes, CHUNK)?
+            }
+            Some(_) if from_keys => Got::Nothing,
+            _ => self.input.read(&mut bytes, CHUNK)?,
+        };
+        match got {
+            Got::Bytes(_) => self.up.data(&bytes),
+            Got::Nothing => {}
+            // Incus never makes an end of file of this on a pty: its ^D has to be typed.
+            Got::End if self.has_terminal && self.screen.is_none() => {
+                self.up.data(&[4]);
+                self.input_is_over = true;
+            }
+            Got::End if self.has_terminal => {
+                self.control_message(r#"{"command":"signal","signal":1}"#)
+            }
+            Got::End => self.end_input(),
+        }
+        Ok(())
+    }
+
+    pub(super) fn control_message(&mut self, message: &str) {
+        websocket::text(self.control.outbox.tail(), message);
+    }
+
+    pub(super) fn note_signal(&mut self, signal: i32) -> io::Result<()> {
+        if signal == libc::SIGWINCH {
+            if let Some(size) = self.screen.as_mut().and_then(Screen::changed_size) {
+                self.resize(size);
+            }
+            return Ok(());
+        }
+        if signal == libc::SIGCONT {
+            if let Some(screen) = &mut self.screen {
+                screen.take_if_wanted()?;
+            }
+        }
+        self.forwarded.push(signal);
+        self.control_message(&format!(r#"{{"command":"signal","signal":{signal}}}"#));
+        Ok(())
+    }
+
+    pub(super) fn resize(&mut self, size: Size) {
+        self.control_message(&format!(
+            r#"{{"command":"window-resize","args":{{"width":"{}","height":"{}"}}}}"#,
+            size.columns, size.rows
+        ));
+    }
+}

@@ -52,7 +52,7 @@ impl Interface {
         Ok(bytes)
     }
 
-    /// Gives it an address; the unspecified one takes it away, and with it all routes.
+    /// Gives it an address.
     ///
     /// # Errors
     /// ioctl(2)'s.
@@ -60,12 +60,19 @@ impl Interface {
         let mut request = self.request();
         request.ifr_ifru.ifru_addr = socket_address(address);
         self.tell(libc::SIOCSIFADDR, &mut request)?;
-        if address.is_unspecified() {
-            return Ok(());
-        }
         let mut request = self.request();
         request.ifr_ifru.ifru_netmask = socket_address(mask);
         self.tell(libc::SIOCSIFNETMASK, &mut request)
+    }
+
+    /// Takes its address away, and with it all its routes.
+    ///
+    /// # Errors
+    /// ioctl(2)'s.
+    pub fn clear_address(&self) -> io::Result<()> {
+        let mut request = self.request();
+        request.ifr_ifru.ifru_addr = socket_address(Ipv4Addr::UNSPECIFIED);
+        self.tell(libc::SIOCSIFADDR, &mut request)
     }
 
     /// Makes it the way to everywhere, by a router or directly. One that is there is no error.
@@ -79,12 +86,12 @@ impl Interface {
         }
     }
 
-    /// Takes a way away that [`Interface::add_route`] made. One that is not there is no error.
+    /// Takes the direct way to everywhere away. One that is not there is no error.
     ///
     /// # Errors
     /// ioctl(2)'s.
-    pub fn remove_route(&self, router: Option<Ipv4Addr>) -> io::Result<()> {
-        match self.change_route(libc::SIOCDELRT, router) {
+    pub fn remove_direct_route(&self) -> io::Result<()> {
+        match self.change_route(libc::SIOCDELRT, None) {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
             other => other,
         }

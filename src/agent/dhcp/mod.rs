@@ -45,7 +45,7 @@ pub fn run(name: &str) -> io::Result<()> {
         let lease = acquire(&exchange, &interface)?;
         take(&interface, &lease)?;
         keep(&exchange, &interface, lease)?;
-        interface.set_address(Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED)?;
+        interface.clear_address()?;
     }
 }
 
@@ -124,7 +124,7 @@ fn acquire(exchange: &Exchange, interface: &Interface) -> io::Result<Lease> {
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
     };
-    interface.remove_route(None)?;
+    interface.remove_direct_route()?;
     Ok(lease)
 }
 
@@ -165,9 +165,9 @@ fn keep(exchange: &Exchange, interface: &Interface, lease: Lease) -> io::Result<
                 None => pause = (pause * 2).min(LONGEST_PAUSE),
             }
         };
-        if (renewed.address, renewed.mask, renewed.router)
-            != (lease.address, lease.mask, lease.router)
-        {
+        if renewed != lease {
+            // The old address takes its routes along.
+            interface.clear_address()?;
             take(interface, &renewed)?;
         }
         lease = renewed;

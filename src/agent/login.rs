@@ -327,10 +327,7 @@ fn default_path(root: bool) -> OsString {
 
 fn login_definition(key: &str) -> Option<String> {
     let text = std::fs::read_to_string("/etc/login.defs").ok()?;
-    text.lines().find_map(|line| {
-        let mut fields = line.split_ascii_whitespace();
-        (fields.next() == Some(key)).then(|| fields.next().map(str::to_owned)).flatten()
-    })
+    umask::value_of(&text, key).map(str::to_owned)
 }
 
 /// Reads a file of `NAME=value` lines as pam_env(8) does `/etc/environment`: an `export` before

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::account::{self, Account};
+use super::setup::distribution::{self, Distribution};
 
 /// Where a session's modules are listed, most general first: Debian and openSUSE, Arch, Fedora,
 /// Alpine, and whoever has it with each service.
@@ -73,8 +74,8 @@ fn arguments(stack: &str) -> Option<Vec<String>> {
     })
 }
 
-/// `KEY VALUE` as in login.defs(5), or `KEY=VALUE`.
-fn value_of<'t>(text: &'t str, key: &str) -> Option<&'t str> {
+/// The value of a key in a file of `KEY VALUE`, as login.defs(5) is, or `KEY=VALUE`.
+pub fn value_of<'t>(text: &'t str, key: &str) -> Option<&'t str> {
     text.lines().find_map(|line| {
         let rest = line.trim_start().strip_prefix(key)?;
         let value = rest.strip_prefix([' ', '\t', '='])?;
@@ -85,15 +86,12 @@ fn value_of<'t>(text: &'t str, key: &str) -> Option<&'t str> {
 /// Whether it is a distribution that builds pam_umask with `usergroups`: Debian from 13 on, and
 /// what is made of Debian, Ubuntu for one.
 fn is_debian(release: &str) -> bool {
-    let plain = |value: &str| value.trim_matches('"').to_owned();
-    let value = |key| value_of(release, key).map(plain);
-    if value("ID").as_deref() == Some("debian") {
+    let Distribution { id, family, version, .. } = distribution::parse(release);
+    if id == "debian" {
         // Testing and unstable have no number.
-        return value("VERSION_ID").and_then(|version| version.parse().ok()).unwrap_or(u32::MAX)
-            >= 13;
+        return version.parse().unwrap_or(u32::MAX) >= 13;
     }
-    let like = release.lines().find_map(|line| line.strip_prefix("ID_LIKE=")).map(plain);
-    like.is_some_and(|ids| ids.split_ascii_whitespace().any(|id| id == "debian"))
+    family.iter().any(|id| id == "debian")
 }
 
 #[cfg(test)]

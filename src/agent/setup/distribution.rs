@@ -9,6 +9,8 @@ pub struct Distribution {
     pub id: String,
     /// `ID` and then `ID_LIKE`, the nearest first.
     pub family: Vec<String>,
+    /// `VERSION_ID`, e.g. `13`; empty where a distribution has no versions.
+    pub version: String,
     /// `PRETTY_NAME`.
     pub pretty_name: String,
 }
@@ -22,7 +24,8 @@ pub fn read(tree: &Tree) -> Distribution {
     parse(&text)
 }
 
-fn parse(text: &str) -> Distribution {
+/// Reads the text of os-release.
+pub fn parse(text: &str) -> Distribution {
     let value = |key: &str| {
         let line = text.lines().rev().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         line.map(unquote).filter(|value| !value.is_empty())
@@ -32,7 +35,8 @@ fn parse(text: &str) -> Distribution {
     let mut family = vec![id.clone()];
     family.extend(like.split_ascii_whitespace().map(str::to_owned));
     let pretty_name = value("PRETTY_NAME").unwrap_or_else(|| "Linux".to_owned());
-    Distribution { id, family, pretty_name }
+    let version = value("VERSION_ID").unwrap_or_default();
+    Distribution { id, family, version, pretty_name }
 }
 
 /// A value as a shell would see it: quotes around it, backslashes before `"`, `$`, `\` and `` ` ``.
@@ -59,11 +63,12 @@ mod tests {
 
     #[test]
     fn values_are_read_as_a_shell_would_and_the_family_begins_with_the_distribution() {
-        let text = "PRETTY_NAME=\"A \\\"good\\\" one\"\n#ID=no\nID=ubuntu\nID_LIKE='debian x'\n";
+        let text = "PRETTY_NAME=\"A \\\"good\\\" one\"\n#ID=no\nID=ubuntu\nID_LIKE='debian x'\nVERSION_ID=\"24.04\"\n";
         let read = parse(text);
         assert_eq!(read.id, "ubuntu");
         assert_eq!(read.family, ["ubuntu", "debian", "x"]);
         assert_eq!(read.pretty_name, "A \"good\" one");
+        assert_eq!(read.version, "24.04");
         assert_eq!(parse("").id, "linux");
     }
 }

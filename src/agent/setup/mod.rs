@@ -13,7 +13,7 @@ mod access;
 mod accounts;
 mod command;
 mod database;
-mod distribution;
+pub(super) mod distribution;
 mod failure;
 mod home;
 mod hooks;

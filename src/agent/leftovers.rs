@@ -24,7 +24,7 @@ pub struct Ending {
 impl Ending {
     /// Hangs up.
     pub fn begin(hangups: &mut Hangups) -> Ending {
-        let _told_before = hangups.terminal_is_gone();
+        hangups.terminal_is_gone();
         let group = hangups.group;
         let steps = vec![(UNTIL_KILL, libc::SIGKILL), (UNTIL_TERMINATE, libc::SIGTERM)];
         Ending { group, began: Instant::now(), steps }
@@ -80,31 +80,29 @@ impl Hangups {
         Hangups { group, last: None, is_gone: false }
     }
 
-    /// The client got a SIGHUP. Returns whether the group gets it.
-    pub fn pass_on(&mut self) -> bool {
-        !self.is_gone_and_told() && self.hang_up()
+    /// The client got a SIGHUP.
+    pub fn pass_on(&mut self) {
+        if !(self.is_gone && self.is_told()) {
+            self.hang_up();
+        }
     }
 
-    /// What a terminal that closes does to a group. Returns whether the group gets a SIGHUP.
-    pub fn terminal_is_gone(&mut self) -> bool {
-        let is_news = !self.is_told() && self.hang_up();
+    /// What a terminal that closes does to a group.
+    pub fn terminal_is_gone(&mut self) {
+        if !self.is_told() {
+            self.hang_up();
+        }
         self.send(libc::SIGCONT);
         self.is_gone = true;
-        is_news
-    }
-
-    fn is_gone_and_told(&self) -> bool {
-        self.is_gone && self.is_told()
     }
 
     fn is_told(&self) -> bool {
         self.last.is_some_and(|last| last.elapsed() < SAME_EVENT)
     }
 
-    fn hang_up(&mut self) -> bool {
+    fn hang_up(&mut self) {
         self.send(libc::SIGHUP);
         self.last = Some(Instant::now());
-        true
     }
 
     fn send(&self, signal: i32) {
@@ -121,18 +119,27 @@ mod tests {
 
     #[test]
     fn a_closed_terminal_is_one_hangup_by_however_many_ways_it_is_told() {
-        let mut told_by_signal_first = Hangups::new(NOBODY);
-        assert!(told_by_signal_first.pass_on());
-        assert!(!told_by_signal_first.terminal_is_gone(), "the hangup");
-        assert!(!told_by_signal_first.terminal_is_gone(), "the end of the client");
-        let mut told_by_hangup_first = Hangups::new(NOBODY);
-        assert!(told_by_hangup_first.terminal_is_gone());
-        assert!(!told_by_hangup_first.pass_on());
+        let mut by_signal_first = Hangups::new(NOBODY);
+        by_signal_first.pass_on();
+        let first = by_signal_first.last;
+        assert!(first.is_some());
+        by_signal_first.terminal_is_gone();
+        by_signal_first.terminal_is_gone();
+        assert_eq!(by_signal_first.last, first, "neither the hangup nor the client's end is news");
+        let mut by_hangup_first = Hangups::new(NOBODY);
+        by_hangup_first.terminal_is_gone();
+        let first = by_hangup_first.last;
+        assert!(first.is_some());
+        by_hangup_first.pass_on();
+        assert_eq!(by_hangup_first.last, first);
     }
 
     #[test]
     fn hangups_that_somebody_sends_all_arrive() {
         let mut hangups = Hangups::new(NOBODY);
-        assert!(hangups.pass_on() && hangups.pass_on());
+        hangups.pass_on();
+        let first = hangups.last;
+        hangups.pass_on();
+        assert!(hangups.last > first);
     }
 }

@@ -311,7 +311,7 @@ impl Supervisor {
             self.out.take_foreground(self.pid);
         }
         if signal == libc::SIGHUP {
-            let _told_before = self.hangups.pass_on();
+            self.hangups.pass_on();
         } else {
             let _another_user_now = process::signal_group(self.pid, signal);
         }
@@ -321,7 +321,7 @@ impl Supervisor {
     fn hang_up(&mut self) {
         // The signal first, as the kernel does it: a shell that sees the end of its terminal before
         // exits as if it was told to, and leaves its jobs alone.
-        let _told_before = self.hangups.terminal_is_gone();
+        self.hangups.terminal_is_gone();
         self.out.hang_up();
     }
 

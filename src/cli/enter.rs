@@ -87,7 +87,7 @@ fn default_box(matches: &ArgMatches) -> Result<Option<BoxName>, Error> {
     let config = Config::load()?;
     let mut client = connect(matches)?;
     let boxes: Vec<FullInstance> =
-        client.full_instances()?.into_iter().filter(FullInstance::is_box).collect();
+        client.instances()?.into_iter().filter(FullInstance::is_box).collect();
     let has = |name: &str| boxes.iter().any(|known| known.name == name);
     match (&config.default_box, &boxes[..]) {
         (Some(name), _) if has(name) => return Ok(Some(BoxName::new(name)?)),

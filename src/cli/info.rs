@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::list::described;
 use super::{box_argument, box_name, connect, json_flag, print, print_json, the_instance};
 use crate::boxes::error::Error;
-use crate::boxes::options::{BoxOption, OPTIONS, When};
+use crate::boxes::options::{OPTIONS, When};
 use crate::incus::objects::FullInstance;
 use crate::message::printable;
 
@@ -34,45 +34,34 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
 fn options(there: &FullInstance) -> Value {
     let config = |key: &str| there.expanded_config.get(key).cloned();
     let root_size = || there.expanded_devices.get("root")?.get("size").cloned();
-    let on =
-        |key: &str| config(key).map(|value| if value == "true" { "on" } else { "off" }.to_owned());
+    let is_on = |key: &str| config(key).is_some_and(|value| value == "true");
+    let on = |key: &str| json!(if is_on(key) { "on" } else { "off" });
     let recorded: Value =
         there.fact("options").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let given = |name: &str, otherwise| recorded.get(name).cloned().unwrap_or(otherwise);
     let all = OPTIONS.iter().filter_map(|option| {
         let value = match option.name {
-            "volume" => {
-                let value = volumes(there);
-                return Some((option.name, entry(option, json!(value))));
-            }
-            "package" | "pre-init-hook" | "init-hook" => {
-                let value = recorded.get(option.name).cloned().unwrap_or(json!([]));
-                return Some((option.name, entry(option, value)));
-            }
-            "hostname" => {
-                let told = recorded.get("hostname").and_then(Value::as_str);
-                Some(told.unwrap_or(&there.name).to_owned())
-            }
-            "sudo" => {
-                let told = recorded.get("sudo").and_then(Value::as_str);
-                there.is_box().then(|| told.unwrap_or("on").to_owned())
-            }
-            "cpus" => config("limits.cpu"),
-            "memory" => config("limits.memory"),
-            "processes" => config("limits.processes"),
-            "disk" => root_size(),
-            "nesting" => on("security.nesting").or(Some("off".to_owned())),
-            "intercept" => on("security.syscalls.intercept.mknod").or(Some("off".to_owned())),
-            "image" | "home" | "shell" => there.fact(option.name).map(str::to_owned),
+            "volume" => json!(volumes(there)),
+            "package" | "pre-init-hook" | "init-hook" => given(option.name, json!([])),
+            "hostname" => given(option.name, json!(there.name)),
+            "sudo" if there.is_box() => given(option.name, json!("on")),
+            "sudo" => Value::Null,
+            "cpus" => json!(config("limits.cpu")),
+            "memory" => json!(config("limits.memory")),
+            "processes" => json!(config("limits.processes")),
+            "disk" => json!(root_size()),
+            "nesting" => on("security.nesting"),
+            "intercept" => on("security.syscalls.intercept.mknod"),
+            "image" | "home" | "shell" => json!(there.fact(option.name)),
             _ => return None,
         };
-        Some((option.name, entry(option, json!(value))))
+        let changeable = option.when == When::Always;
+        Some((
+            option.name,
+            json!({ "value": value, "changeable": changeable, "help": option.help }),
+        ))
     });
     all.map(|(name, value)| (name.to_owned(), value)).collect::<serde_json::Map<_, _>>().into()
-}
-
-fn entry(option: &BoxOption, value: Value) -> Value {
-    let changeable = option.when == When::Always;
-    json!({ "value": value, "changeable": changeable, "help": option.help })
 }
 
 /// The directories of the host that it shows, as one would write them for `create`.

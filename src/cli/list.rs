@@ -29,7 +29,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
         let names = client.instance_names()?;
         return print(&lines(names.iter().map(String::as_str))).map(|()| ExitCode::SUCCESS);
     }
-    let mut found = client.full_instances()?;
+    let mut found = client.instances()?;
     found.retain(|instance| all || instance.is_box());
     if !matches.get_flag("quiet") {
         client.add_states(&mut found);

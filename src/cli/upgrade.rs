@@ -39,7 +39,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let mut signals = catch()?;
     let names: Vec<String> = match matches.get_flag("all") {
         true => {
-            let boxes = client.full_instances()?.into_iter().filter(FullInstance::is_box);
+            let boxes = client.instances()?.into_iter().filter(FullInstance::is_box);
             boxes.map(|one| one.name).collect()
         }
         false => matches.get_many::<String>("boxes").unwrap_or_default().cloned().collect(),

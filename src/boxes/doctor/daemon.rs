@@ -58,10 +58,12 @@ pub fn reachable(patient: &mut Patient) -> Option<Seen> {
 /// incus-user closes the connection of a user whom it cannot make a project, and says why only in
 /// its log: a pool named `default` or a subnet for the user's bridge is missing.
 fn no_project(socket: impl std::fmt::Display, user: Option<&HostUser>) -> Seen {
-    let seen = Seen::failed(format!("{socket} does not answer: incus-user has no project for you"));
-    let bridge =
-        user.and_then(|user| bridge_of(user.uid)).map_or(seen.clone(), |remedy| seen.mend(remedy));
-    bridge.mend(Remedy::Advice("see why: journalctl --unit incus-user".to_owned()))
+    let mut seen =
+        Seen::failed(format!("{socket} does not answer: incus-user has no project for you"));
+    if let Some(bridge) = user.and_then(|user| bridge_of(user.uid)) {
+        seen = seen.mend(bridge);
+    }
+    seen.mend(Remedy::Advice("see why: journalctl --unit incus-user".to_owned()))
 }
 
 fn start() -> Remedy {

@@ -1,5 +1,7 @@
 //! Checks of the host itself.
 
+use std::os::unix::fs::MetadataExt;
+
 use super::{Patient, Seen};
 use crate::boxes::host;
 use crate::boxes::remedy::Remedy;
@@ -40,8 +42,8 @@ pub fn cgroups(patient: &mut Patient) -> Option<Seen> {
     })
 }
 
-pub fn security_module(_: &mut Patient) -> Option<Seen> {
-    Some(match host::Machine::here().has_security_module {
+pub fn security_module(patient: &mut Patient) -> Option<Seen> {
+    Some(match patient.machine.has_security_module {
         true => Seen::ok("the kernel has AppArmor or SELinux"),
         false => Seen::warning(
             "the kernel has neither AppArmor nor SELinux: boxes are confined by namespaces alone, and system calls are not intercepted",
@@ -57,12 +59,21 @@ pub fn tun(patient: &mut Patient) -> Option<Seen> {
     Some(device(patient, "dev/net/tun", "tun", "containers of users have no network in boxes"))
 }
 
+/// Boxes get the node with a mode for everybody, but not from an Incus that runs in a container:
+/// there they see the node that the container has.
 fn device(patient: &Patient, path: &str, module: &str, without: &str) -> Seen {
-    match patient.root.join(path).exists() {
-        true => Seen::ok(format!("/{path} is there")),
-        false => Seen::warning(format!("/{path} is missing: {without}"))
-            .mend(Remedy::as_root(&["modprobe", module])),
+    let Ok(node) = std::fs::metadata(patient.root.join(path)) else {
+        return Seen::warning(format!("/{path} is missing: {without}"))
+            .mend(Remedy::as_root(&["modprobe", module]));
+    };
+    if patient.machine.is_container && node.mode() & 0o006 != 0o006 {
+        let way = format!(
+            "on the machine that runs this container, add /{path} to it with `mode=0666`, as in: incus config device add CONTAINER {module} unix-char source=/{path} path=/{path} mode=0666"
+        );
+        return Seen::warning(format!("/{path} is not for everybody: {without}"))
+            .mend(Remedy::Advice(way));
     }
+    Seen::ok(format!("/{path} is there"))
 }
 
 /// Each systemd, and each user's, holds a few; all boxes together share root's.
@@ -110,13 +121,18 @@ pub fn path(patient: &mut Patient) -> Option<Seen> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::boxes::doctor::Status;
-    use crate::boxes::host::HostUser;
+    use crate::boxes::host::{HostUser, Machine};
     use crate::incus::Error;
 
     /// A host of files alone.
-    struct Scratch(std::path::PathBuf);
+    struct Scratch {
+        root: std::path::PathBuf,
+        is_container: bool,
+    }
 
     impl Scratch {
         fn new(name: &str, files: &[(&str, &str)]) -> Scratch {
@@ -127,7 +143,7 @@ mod tests {
                 std::fs::write(path, text).expect("a file");
             }
             std::fs::create_dir_all(&root).expect("a root");
-            Scratch(root)
+            Scratch { root, is_container: false }
         }
 
         fn found(&self, check: fn(&mut Patient) -> Option<Seen>) -> (Status, String) {
@@ -142,7 +158,9 @@ mod tests {
                 groups: Vec::new(),
             };
             let client = Err(Error::NoSocket { tried: Vec::new() });
-            let mut patient = Patient { root: self.0.clone(), ..Patient::new(Some(user), client) };
+            let machine = Machine { has_security_module: true, is_container: self.is_container };
+            let root = self.root.clone();
+            let mut patient = Patient { root, machine, ..Patient::new(Some(user), client) };
             let seen = check(&mut patient).expect("a finding");
             let remedies: Vec<String> = seen.remedies.iter().map(ToString::to_string).collect();
             (seen.status, remedies.join("; "))
@@ -151,7 +169,7 @@ mod tests {
 
     impl Drop for Scratch {
         fn drop(&mut self) {
-            let _left_in_tmp = std::fs::remove_dir_all(&self.0);
+            let _left_in_tmp = std::fs::remove_dir_all(&self.root);
         }
     }
 
@@ -187,5 +205,20 @@ mod tests {
         }
         let limited = Scratch::new("limited", &[("sys/fs/cgroup/cgroup.controllers", "cpu\n")]);
         assert_eq!(limited.found(cgroups).0, Status::Warning);
+    }
+
+    /// A file stands for the node: it is its mode that is looked at.
+    #[test]
+    fn a_node_that_is_not_for_everybody_matters_in_a_container_alone() {
+        let mut host = Scratch::new("node", &[("dev/fuse", "")]);
+        let node = host.root.join("dev/fuse");
+        let mut found = |is_container, mode| {
+            std::fs::set_permissions(&node, std::fs::Permissions::from_mode(mode)).expect("a mode");
+            host.is_container = is_container;
+            host.found(fuse).0
+        };
+        assert_eq!(found(false, 0o600), Status::Ok);
+        assert_eq!(found(true, 0o600), Status::Warning);
+        assert_eq!(found(true, 0o666), Status::Ok);
     }
 }

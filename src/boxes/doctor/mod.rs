@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::host::HostUser;
+use super::host::{HostUser, Machine};
 use super::remedy::Remedy;
 use crate::incus::objects::{FullInstance, Profile, Server};
 use crate::incus::{self, Client};
@@ -73,6 +73,8 @@ pub struct Patient {
     pub user: Option<HostUser>,
     /// The root of the host's files, `/` but for tests.
     pub root: PathBuf,
+    /// What kind of machine the host is.
+    pub machine: Machine,
     /// The connection, or why there is none.
     pub client: Result<Client, incus::Error>,
     /// What the daemon says of itself.
@@ -91,7 +93,8 @@ impl Patient {
         // Who did not answer that is not asked again: each question may take its time.
         let answering = client.as_mut().ok().filter(|_| server.is_some());
         let profile = answering.and_then(|client| client.profile("default").ok());
-        Patient { user, root: PathBuf::from("/"), client, server, profile, instance: None }
+        let (root, machine) = (PathBuf::from("/"), Machine::here());
+        Patient { user, root, machine, client, server, profile, instance: None }
     }
 }
 

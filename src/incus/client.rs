@@ -11,7 +11,7 @@ use super::http::{self, Body, Response};
 use super::socket::{self, Daemon};
 use super::types::{Envelope, Exec, Operation};
 use super::websocket;
-use super::wire::{broken, read_response, write_all};
+use super::wire::{broken, has_news, read_response, write_all};
 
 /// How long an answer may take. Incus answers in milliseconds; a loaded machine, or a daemon that
 /// is just starting, may need many seconds.
@@ -25,6 +25,8 @@ pub struct Client {
     pub(super) stream: UnixStream,
     /// Bytes that arrived and are not used yet.
     inbox: Vec<u8>,
+    /// How many requests have no answer yet; `None` before the first request.
+    awaited: Option<usize>,
 }
 
 /// A command that Incus was asked to run.
@@ -54,14 +56,14 @@ impl Client {
     pub fn connect(project: Option<String>) -> Result<Client, Error> {
         let (daemon, stream) = socket::find()?;
         let project = project.or_else(|| daemon.implied_project());
-        Ok(Client { daemon, project, stream, inbox: Vec::new() })
+        Ok(Client { daemon, project, stream, inbox: Vec::new(), awaited: None })
     }
 
     /// A client on a connection that a test made.
     #[cfg(all(test, feature = "cli"))]
     pub(crate) fn over(stream: UnixStream) -> Client {
         let daemon = Daemon { socket: "/nonexistent".into(), restricted: false };
-        Client { daemon, project: None, stream, inbox: Vec::new() }
+        Client { daemon, project: None, stream, inbox: Vec::new(), awaited: None }
     }
 
     /// The daemon that this client talks to.
@@ -90,11 +92,16 @@ impl Client {
         target
     }
 
-    /// Sends a request without waiting for its answer.
+    /// Sends a request without waiting for its answer. Incus closes a connection that was silent for
+    /// 30 s, which a question to the user or a command in the box easily is; a new one is opened then.
     ///
     /// # Errors
     /// When the connection is gone.
     pub fn send(&mut self, doing: &'static str, request: &[u8]) -> Result<(), Error> {
+        if self.awaited == Some(0) && has_news(&self.stream).map_err(|e| broken(doing, e))? {
+            self.reconnect()?;
+        }
+        self.awaited = Some(self.awaited.unwrap_or(0) + 1);
         write_all(&mut self.stream, request).map_err(|source| broken(doing, source))
     }
 
@@ -106,6 +113,7 @@ impl Client {
         let connected = self.daemon.connect();
         self.stream = connected.map_err(|source| broken("connecting again", source))?;
         self.inbox.clear();
+        self.awaited = None;
         Ok(())
     }
 
@@ -114,13 +122,7 @@ impl Client {
     /// # Errors
     /// No answer within `patience`, a closed connection, or one that does not speak HTTP.
     pub fn receive(&mut self, doing: &'static str, patience: Duration) -> Result<Response, Error> {
-        read_response(
-            &mut self.stream,
-            &mut self.inbox,
-            Body::Expected,
-            doing,
-            Instant::now() + patience,
-        )
+        self.receive_body(Body::Expected, doing, patience)
     }
 
     /// Waits for the answer to a HEAD request.
@@ -128,13 +130,19 @@ impl Client {
     /// # Errors
     /// As [`Client::receive`].
     pub fn receive_head(&mut self, doing: &'static str) -> Result<Response, Error> {
-        read_response(
-            &mut self.stream,
-            &mut self.inbox,
-            Body::None,
-            doing,
-            Instant::now() + PATIENCE,
-        )
+        self.receive_body(Body::None, doing, PATIENCE)
+    }
+
+    fn receive_body(
+        &mut self,
+        body: Body,
+        doing: &'static str,
+        patience: Duration,
+    ) -> Result<Response, Error> {
+        let deadline = Instant::now() + patience;
+        let answer = read_response(&mut self.stream, &mut self.inbox, body, doing, deadline)?;
+        self.awaited = self.awaited.map(|count| count.saturating_sub(1));
+        Ok(answer)
     }
 
     /// Takes the answer that was asked for with [`Client::send`] if it has arrived; for use with
@@ -360,6 +368,36 @@ mod tests {
         );
         let error = decode::<Operation>("x", &response).expect_err("an error");
         assert_eq!((error.code(), error.text()), (Some(404), Some("Instance not found")));
+    }
+
+    #[test]
+    fn a_connection_that_the_daemon_closed_in_between_is_opened_anew() {
+        use std::io::{Read, Write};
+        let name = format!("incusbox-{}.socket", std::process::id());
+        let socket = std::env::temp_dir().join(name);
+        let listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+        let daemon = Daemon { socket: socket.clone(), restricted: false };
+        let stream = daemon.connect().expect("a connection");
+        let mut client = Client { daemon, ..Client::over(stream) };
+        let (closed, is_closed) = std::sync::mpsc::channel();
+        let server = std::thread::spawn(move || {
+            for _ in 0..2 {
+                let (mut connection, _) = listener.accept().expect("a client");
+                let _the_request = connection.read(&mut [0; 4096]).expect("a request");
+                let body = r#"{"type":"sync","metadata":true}"#;
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                connection.write_all((head + body).as_bytes()).expect("an answer");
+                drop(connection);
+                closed.send(()).expect("a test");
+            }
+        });
+        for _ in 0..2 {
+            let answer = client.call::<bool>("asking", "POST", "/1.0", b"").expect("an answer");
+            assert_eq!(answer.metadata, Some(true));
+            is_closed.recv().expect("a server");
+        }
+        server.join().expect("a server");
+        let _left_in_tmp = std::fs::remove_file(socket);
     }
 
     #[test]

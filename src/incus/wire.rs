@@ -49,6 +49,17 @@ fn wait(stream: &UnixStream, interest: Interest, deadline: Instant) -> io::Resul
     Ok(())
 }
 
+/// Whether there is something to read, or the other side is gone.
+///
+/// # Errors
+/// poll(2)'s.
+pub fn has_news(stream: &UnixStream) -> io::Result<bool> {
+    let mut set = PollSet::new();
+    set.add((), stream.as_fd(), Interest::Read);
+    set.wait(Some(Instant::now()))?;
+    Ok(set.ready(()).any())
+}
+
 /// Reads one answer; what follows it stays in `inbox`.
 ///
 /// # Errors

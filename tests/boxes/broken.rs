@@ -49,3 +49,19 @@ fn a_home_that_is_not_there_is_told() {
     incusbox(&words).fails(1, &["/no/such/directory"]);
     assert!(!name.exists());
 }
+
+/// A minute of patience is also longer than Incus keeps a silent connection: 30 s.
+#[test]
+fn a_system_that_never_comes_up_is_told_and_the_box_removed() {
+    let (hung, name) = (launched("hung"), Name::new("hangs"));
+    hung.root(
+        "printf '[Unit]\nDefaultDependencies=no\nBefore=sysinit.target\n[Service]\nType=oneshot\nTimeoutStartSec=infinity\nExecStart=/bin/sleep infinity\n' >/etc/systemd/system/hang.service
+         mkdir -p /etc/systemd/system/sysinit.target.wants
+         ln -s ../hang.service /etc/systemd/system/sysinit.target.wants/",
+    )
+    .succeeds();
+    incus(&["stop", "--force", &hung]).succeeds();
+    incusbox(&["create", &name, "--clone", &hung, "--init-hook", "true"])
+        .fails(1, &["the box's systemd did not come up", "waiting for hang.service"]);
+    assert!(!name.exists());
+}

@@ -74,11 +74,18 @@ impl Run<'_> {
 
     /// Runs it; the first line that it wrote, empty if none.
     pub fn answer(&self) -> String {
-        let mut answer = None;
+        self.answers(1).pop().unwrap_or_default()
+    }
+
+    /// Runs it; the first lines that it wrote, at most `most`, none if it could not be run.
+    pub fn answers(&self, most: usize) -> Vec<String> {
+        let mut answers = Vec::new();
         let ended = self.run(|line| {
-            answer.get_or_insert_with(|| String::from_utf8_lossy(line).trim().to_owned());
+            if answers.len() < most {
+                answers.push(String::from_utf8_lossy(line).trim().to_owned());
+            }
         });
-        ended.ok().and(answer).unwrap_or_default()
+        ended.map(|_| answers).unwrap_or_default()
     }
 }
 

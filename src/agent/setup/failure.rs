@@ -166,7 +166,7 @@ impl fmt::Display for Failure {
             Failure::InitNeverUp { init, seconds, state } => write!(
                 f,
                 "the box's {init} did not come up in {seconds} s (it says: {state}), so no package \
-                 and no hook could be run: `incus console --show-log` tells why"
+                 and no hook could be run"
             ),
             Failure::NoPackageManager { distribution } => write!(
                 f,

@@ -89,6 +89,11 @@ pub fn wait(tree: &Tree, init: &Init, life: Life) -> Result<Option<String>, Fail
                     PATIENCE.as_secs()
                 )));
             }
+            let hangs = if *init == Init::Systemd { running_jobs() } else { Vec::new() };
+            let said = match hangs.is_empty() {
+                true => said,
+                false => format!("{said}, waiting for {}", hangs.join(", ")),
+            };
             return Err(never_up(init, PATIENCE, said));
         }
         std::thread::sleep(BETWEEN_QUESTIONS);
@@ -118,9 +123,9 @@ fn never_up(init: &Init, waited: Duration, state: String) -> Failure {
     Failure::InitNeverUp { init: init.name().to_owned(), seconds: waited.as_secs(), state }
 }
 
-fn systemctl(arguments: &[&str]) -> String {
+fn systemctl(arguments: &[&str], most_lines: usize) -> Vec<String> {
     let argv = [&["systemctl"], arguments].concat();
-    Run { argv: &argv, environment: &[], limit: Some(LIMIT_OF_A_QUESTION) }.answer()
+    Run { argv: &argv, environment: &[], limit: Some(LIMIT_OF_A_QUESTION) }.answers(most_lines)
 }
 
 /// systemctl(1) talks to process 1 directly, so this works without a bus too.
@@ -128,7 +133,7 @@ fn systemd_state(tree: &Tree) -> State {
     if !tree.exists("/run/systemd/private") {
         return State::Booting("nothing yet".to_owned());
     }
-    let state = systemctl(&["is-system-running"]);
+    let state = systemctl(&["is-system-running"], 1).pop().unwrap_or_default();
     match state.as_str() {
         "running" | "degraded" => State::Up,
         "maintenance" | "stopping" => State::Ending(state),
@@ -136,8 +141,22 @@ fn systemd_state(tree: &Tree) -> State {
     }
 }
 
+/// The units whose start has begun and not ended; the first few.
+fn running_jobs() -> Vec<String> {
+    let jobs = systemctl(&["list-jobs", "--plain", "--no-legend", "--no-pager"], 1000);
+    jobs.iter().filter_map(|job| unit_that_runs(job)).take(3).collect()
+}
+
+/// Of a line as `12 hang.service start running`.
+fn unit_that_runs(job: &str) -> Option<String> {
+    match job.split_ascii_whitespace().collect::<Vec<_>>()[..] {
+        [_, unit, _, "running"] => Some(unit.to_owned()),
+        _ => None,
+    }
+}
+
 fn is_basic_up() -> bool {
-    systemctl(&["is-active", "basic.target"]) == "active"
+    systemctl(&["is-active", "basic.target"], 1) == ["active"]
 }
 
 /// OpenRC keeps `rc.starting` for as long as it changes its runlevel.

@@ -12,6 +12,8 @@ mod account;
 #[cfg(feature = "agent")]
 mod demand;
 #[cfg(feature = "agent")]
+mod desktop;
+#[cfg(feature = "agent")]
 mod dhcp;
 #[cfg(feature = "agent")]
 mod host;

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::account::Account;
+use super::desktop;
 use super::limits::{self, Limits};
 use super::login::{self, Variables};
 use super::protocol::{Base, Command, Failure, Fd, Missing, Place, Reason, Request};
@@ -160,12 +161,11 @@ fn plan(request: &Request, account: Account, agent: &OsStr) -> Program {
     };
     let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
     login::set(&mut variables, "INCUSBOX_BOX".into(), text(&request.box_name));
+    if let Some(session) = &request.desktop {
+        desktop::enter(session, &account, &mut variables);
+    }
     for (name, value) in &request.environment {
-        // A socket of the host's that the box does not see would only be in the way.
-        let is_path = [b"SSH_AUTH_SOCK".as_slice(), b"XAUTHORITY"].contains(&name.as_slice());
-        if !is_path || std::path::Path::new(OsStr::from_bytes(value)).exists() {
-            login::set(&mut variables, text(name), text(value));
-        }
+        login::set(&mut variables, text(name), text(value));
     }
     let limits = limits::of(&account, |resource| process::limit(resource).ok());
     let umask = umask.unwrap_or_else(|| umask::of(&account));

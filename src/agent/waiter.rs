@@ -93,12 +93,15 @@ fn run(own_path: &OsString) -> io::Result<ExitStatus> {
     let mut from_host = File::from(process::take_standard(0)?);
     let (request, rest) = match read_request(&mut from_host) {
         Ok(read) => read,
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse(Reason::Protocol, &error.to_string()),
     };
     if let Some(target) = &request.install_as {
         let target = Path::new(std::ffi::OsStr::from_bytes(target));
         std::fs::rename(own_path, target)?;
         remove_old_agents(target);
+    }
+    if request.desktop.as_ref().is_some_and(super::desktop::is_stale) {
+        return refuse(Reason::Stale, "");
     }
     let agent = request.install_as.clone().map_or_else(|| own_path.clone(), OsString::from_vec);
 
@@ -140,12 +143,13 @@ fn run(own_path: &OsString) -> io::Result<ExitStatus> {
     }
 }
 
-/// Tells the client, in its own protocol, that its request was not understood.
-fn refuse(error: &io::Error) -> io::Result<ExitStatus> {
+/// Tells the client, in its own protocol, why its request is not carried out. Both messages in one
+/// write: after a greeting alone the client would begin to send stdin.
+fn refuse(reason: Reason, subject: &str) -> io::Result<ExitStatus> {
     let mut out = Vec::new();
     FromAgent::Hello(PROTOCOL).encode(&mut out);
-    let subject = error.to_string().into_bytes();
-    FromAgent::Failed(Failure { reason: Reason::Protocol, errno: 0, subject }).encode(&mut out);
+    let subject = subject.as_bytes().to_vec();
+    FromAgent::Failed(Failure { reason, errno: 0, subject }).encode(&mut out);
     io::stderr().write_all(&out)?;
     Ok(ExitStatus::Code(exit::FAILURE))
 }

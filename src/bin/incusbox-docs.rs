@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::{Arg, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
+use incusbox::agent::protocol::desktop::Switch;
 use incusbox::cli;
 use incusbox::run::{arguments, environment};
 
@@ -69,7 +70,8 @@ fn page() -> io::Result<String> {
     let options = String::from_utf8(options).map_err(io::Error::other)?;
     let page = put(PAGE, "@VERSION@", env!("CARGO_PKG_VERSION"))?;
     let page = put(&page, "@OPTIONS@\n", &options)?;
-    put(&page, "@PASSED@\n", &passed())
+    let page = put(&page, "@PASSED@\n", &passed())?;
+    put(&page, "@SESSION@\n", &of_session())
 }
 
 /// `--tty <auto|always|never>`, in place of a list of three words below it.
@@ -91,6 +93,16 @@ fn passed() -> String {
         // `\%` keeps a name from being hyphenated.
         let names: Vec<_> = names.iter().map(|name| format!("\\%{name}")).collect();
         text.push_str(&format!(".TP\n{}\n{}\n", escaped(purpose), names.join(", ")));
+    }
+    text
+}
+
+/// The variables of the session, each below the switch that it belongs to.
+fn of_session() -> String {
+    let mut text = String::new();
+    for switch in Switch::ALL {
+        let names: Vec<_> = switch.variables().iter().map(|name| format!("\\%{name}")).collect();
+        text.push_str(&format!(".TP\n{}\n{}\n", escaped(switch.name()), names.join(", ")));
     }
     text
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::create::mapping;
+use super::desktop;
 use super::error::Error;
 use super::host::HostUser;
 use super::request::{self, Allowed, Mapping, NESTED};
@@ -138,6 +139,17 @@ pub fn adopt(
     }
     if let Some(options) = request::recorded(settings) {
         fact("options", &options);
+    }
+    // What the first user decided holds for all.
+    if let Some(user) = user {
+        let possible = desktop::possible(&settings.switches, Some(user), mapping, allowed);
+        let on = desktop::on(&instance).unwrap_or_else(|| possible.to_vec());
+        let (key, value) = desktop::fact(&on);
+        instance.config.insert(key, value);
+        let shown = desktop::possible(&on, Some(user), mapping, allowed);
+        for (name, device) in desktop::devices(shown, user.uid) {
+            instance.devices.entry(name).or_insert(device);
+        }
     }
     Ok(Adoption { instance, restart, mapping, warning })
 }

@@ -142,7 +142,8 @@ impl Creation<'_> {
         let mine = format!("{CREATING} {token}");
         let wanted = self.wanted(mapping, root_disk, &token);
         let request = self.instance(&wanted);
-        let setup = SetupRequest { is_new: true, ..request::setup(name, self.settings, self.user) };
+        let setup = request::setup(name, self.settings, self.user, wanted.switches());
+        let setup = SetupRequest { is_new: true, ..setup };
         self.progress.step(&format!("making the box from {}", self.origin.name));
         let made = self.make(&request, &mine).map_err(|error| self.explained(error, mapping));
         let result = made.and_then(|()| self.set_up(&setup, mapping));

@@ -132,6 +132,15 @@ pub fn time_zone() -> Option<String> {
     from_link.or_else(from_file)
 }
 
+/// Whether `raw.idmap` maps this user id to itself.
+pub fn is_mapped(map: &str, uid: u32) -> bool {
+    let uid = uid.to_string();
+    map.lines().any(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
+        ["both" | "uid", host, inside] => host == uid && inside == uid,
+        _ => false,
+    })
+}
+
 /// What of the host decides what a profile may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Machine {
@@ -161,6 +170,12 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_is_mapped_by_a_line_of_its_own() {
+        assert!(is_mapped("uid 7 7\ngid 8 8", 7) && is_mapped("both 8 8", 8));
+        assert!(!is_mapped("uid 7 7\ngid 8 8", 8) && !is_mapped("both 7 8", 7));
+    }
 
     #[test]
     fn an_id_may_be_mapped_when_a_line_of_roots_covers_it() {

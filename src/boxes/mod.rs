@@ -5,6 +5,7 @@
 
 pub(crate) mod change;
 pub(crate) mod create;
+pub(crate) mod desktop;
 pub(crate) mod doctor;
 pub(crate) mod error;
 pub(crate) mod host;

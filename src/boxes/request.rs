@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::desktop;
 use super::host::{self, HostUser, Machine};
 use super::settings::{Home, Intercept, Settings};
+use crate::agent::protocol::desktop::Switch;
 use crate::agent::protocol::setup::{SetupRequest, UserAccount};
 use crate::incus::objects::{Devices, Profile};
 
@@ -52,6 +54,13 @@ pub struct Wanted<'a> {
     pub token: &'a str,
 }
 
+impl Wanted<'_> {
+    /// The parts of the host's session that it gets.
+    pub fn switches(&self) -> &[Switch] {
+        desktop::possible(&self.settings.switches, self.user, self.mapping, self.allowed)
+    }
+}
+
 /// The request to make the box, and start it.
 pub fn instance(wanted: &Wanted<'_>) -> Value {
     let settings = wanted.settings;
@@ -60,6 +69,9 @@ pub fn instance(wanted: &Wanted<'_>) -> Value {
         profiles.push(NESTED);
     }
     let mut devices = devices(settings, wanted.user, wanted.mapping);
+    if let Some(user) = wanted.user {
+        devices.extend(desktop::devices(wanted.switches(), user.uid));
+    }
     if let (Some(size), Some(root)) = (&settings.disk, &wanted.root_disk) {
         let mut root = root.clone();
         root.insert("size".to_owned(), size.clone());
@@ -91,6 +103,8 @@ fn config(wanted: &Wanted<'_>) -> BTreeMap<String, String> {
     }
     if let Some(user) = wanted.user {
         set("user.incusbox.user", &user.name);
+        let (key, value) = desktop::fact(wanted.switches());
+        set(&key, &value);
         if wanted.mapping == Mapping::Ids {
             set("raw.idmap", &id_map(user));
         }
@@ -225,8 +239,13 @@ pub fn nested_profile(allowed: Allowed, machine: Machine) -> Profile {
     Profile { name: NESTED.to_owned(), description, config, devices }
 }
 
-/// What the agent is told to make of the box.
-pub fn setup(name: &str, settings: &Settings, user: Option<&HostUser>) -> SetupRequest {
+/// What the agent is told to make of the box. `switches` are those that are on.
+pub fn setup(
+    name: &str,
+    settings: &Settings,
+    user: Option<&HostUser>,
+    switches: &[Switch],
+) -> SetupRequest {
     SetupRequest {
         box_name: name.to_owned(),
         is_new: false,
@@ -246,6 +265,7 @@ pub fn setup(name: &str, settings: &Settings, user: Option<&HostUser>) -> SetupR
         locale: host::locale(),
         time_zone: host::time_zone(),
         nesting: settings.nesting,
+        switches: user.map(|_| switches.iter().map(|switch| switch.name().to_owned()).collect()),
         packages: settings.packages.clone(),
         pre_init_hooks: settings.pre_init_hooks.clone(),
         init_hooks: settings.init_hooks.clone(),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::options::Values;
+use crate::agent::protocol::desktop::Switch;
 
 /// Where a box's home comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +81,8 @@ pub struct Settings {
     pub nesting: bool,
     /// Whether system calls are intercepted.
     pub intercept: Intercept,
+    /// What of the host's session it gets.
+    pub switches: Vec<Switch>,
     /// Configuration of Incus's.
     pub incus: Vec<(String, String)>,
 }
@@ -140,6 +143,7 @@ impl Settings {
                 Some("off") => Intercept::Off,
                 Some(other) => return Err(bad("intercept", other, "auto, on or off")),
             },
+            switches: switches(values)?,
             incus: values.all("set").iter().map(|text| pair(text)).collect::<Result<_, _>>()?,
         })
     }
@@ -150,12 +154,29 @@ fn bad(option: &'static str, value: &str, wanted: &str) -> BadValue {
 }
 
 fn switch(values: &Values, name: &'static str) -> Result<bool, BadValue> {
-    match values.one(name) {
-        Some("on" | "true" | "yes") => Ok(true),
-        Some("off" | "false" | "no") => Ok(false),
-        Some(other) => Err(bad(name, other, "on or off")),
-        None => Ok(false),
+    values.one(name).map_or(Ok(false), |value| on_or_off(name, value))
+}
+
+/// What a switch is set to.
+///
+/// # Errors
+/// For what is neither.
+pub fn on_or_off(name: &'static str, value: &str) -> Result<bool, BadValue> {
+    match value {
+        "on" | "true" | "yes" => Ok(true),
+        "off" | "false" | "no" => Ok(false),
+        other => Err(bad(name, other, "on or off")),
     }
+}
+
+fn switches(values: &Values) -> Result<Vec<Switch>, BadValue> {
+    let mut on = Vec::new();
+    for one in Switch::ALL {
+        if switch(values, one.name())? {
+            on.push(one);
+        }
+    }
+    Ok(on)
 }
 
 fn home(text: &str) -> Result<Home, BadValue> {

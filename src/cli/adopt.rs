@@ -11,6 +11,7 @@ use super::progress::Shown;
 use super::{ask, box_argument, box_name, connect, flag, the_instance};
 use crate::boxes::change::{adopt, shares_home, whole};
 use crate::boxes::create::{Progress, ensure_profile};
+use crate::boxes::desktop;
 use crate::boxes::error::Error;
 use crate::boxes::host::HostUser;
 use crate::boxes::request::{self, Allowed};
@@ -122,7 +123,8 @@ pub fn adopt_one(
     if adoption.restart || !was_running {
         change(client, signals, &name, Action::Start, Force::Yes)?;
     }
-    let request = request::setup(name.as_str(), settings, user);
+    let on = desktop::on(&adoption.instance).unwrap_or_default();
+    let request = request::setup(name.as_str(), settings, user, &on);
     let result = setup::run(client, signals, shown, name.as_str(), &request)?;
     if let (Some(user), true) = (user, shares_home(settings, adoption.mapping)) {
         setup::check_owners(client, signals, name.as_str(), user, &settings.home)?;

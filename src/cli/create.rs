@@ -78,7 +78,8 @@ pub fn define_options(command: Command, is_one: fn(&BoxOption) -> bool) -> Comma
 
 /// `no-NAME` for a switch.
 fn no_name(name: &str) -> Option<&'static str> {
-    ["no-sudo", "no-nesting"].into_iter().find(|no| &no[3..] == name)
+    let all = ["no-sudo", "no-nesting", "no-display", "no-audio", "no-bus", "no-ssh-agent"];
+    all.into_iter().find(|no| &no[3..] == name)
 }
 
 pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {

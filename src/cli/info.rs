@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::list::described;
 use super::{box_argument, box_name, connect, json_flag, print, print_json, the_instance};
+use crate::boxes::desktop;
 use crate::boxes::error::Error;
 use crate::boxes::options::{OPTIONS, When};
 use crate::incus::objects::FullInstance;
@@ -52,6 +53,7 @@ fn options(there: &FullInstance) -> Value {
             "disk" => json!(root_size()),
             "nesting" => on("security.nesting"),
             "intercept" => on("security.syscalls.intercept.mknod"),
+            "display" | "audio" | "bus" | "ssh-agent" => switch(there, option.name),
             "image" | "home" | "shell" => json!(there.fact(option.name)),
             _ => return None,
         };
@@ -62,6 +64,11 @@ fn options(there: &FullInstance) -> Value {
         ))
     });
     all.map(|(name, value)| (name.to_owned(), value)).collect::<serde_json::Map<_, _>>().into()
+}
+
+fn switch(there: &FullInstance, name: &str) -> Value {
+    let Some(on) = desktop::on(there) else { return Value::Null };
+    json!(if on.iter().any(|switch| switch.name() == name) { "on" } else { "off" })
 }
 
 /// The directories of the host that it shows, as one would write them for `create`.

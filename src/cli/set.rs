@@ -6,9 +6,14 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::lifecycle::catch;
 use super::{box_argument, box_name, connect, the_box};
+use crate::agent::protocol::desktop::{ON, Switch};
 use crate::boxes::change::{apply, whole};
+use crate::boxes::desktop;
 use crate::boxes::error::Error;
+use crate::boxes::host::{self, HostUser};
 use crate::boxes::options::{OPTIONS, When};
+use crate::boxes::settings::on_or_off;
+use crate::incus::objects::FullInstance;
 
 pub fn define(command: Command) -> Command {
     let living =
@@ -32,16 +37,53 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let name = box_name(matches)?;
     let mut client = connect(matches)?;
     let mut there = the_box(&mut client, &name)?;
+    let mut turned = Vec::new();
     for change in matches.get_many::<String>("changes").unwrap_or_default() {
         let (option, value) = change.split_once('=').ok_or_else(|| {
             Error::Usage(format!(
                 "`{change}` is no change\nwrite OPTION=VALUE: incusbox set {name} memory=4GiB"
             ))
         })?;
-        apply(&mut there, option, value)?;
+        match Switch::ALL.into_iter().find(|switch| switch.name() == option) {
+            Some(switch) => turned.push(turn(&mut there, switch, value)?),
+            None => apply(&mut there, option, value)?,
+        }
     }
     let mut signals = catch()?;
     let operation = client.put_instance(name.as_str(), &whole(&there))?;
     client.watch("changing the box", &operation, &mut signals, None)?;
+    // The agent looks at files, which it can without asking anybody.
+    for (switch, is_on) in turned {
+        let path = format!("{ON}/{}", switch.name());
+        if is_on {
+            client.make_directory(name.as_str(), ON)?;
+            client.push_file(name.as_str(), &path, b"")?;
+        } else if client.file_exists(name.as_str(), &path)? {
+            client.remove_file(name.as_str(), &path)?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Turns a switch; on only where that can do anything.
+fn turn(there: &mut FullInstance, switch: Switch, value: &str) -> Result<(Switch, bool), Error> {
+    let is_on = value.is_empty() || on_or_off(switch.name(), value)?;
+    let user = HostUser::calling()
+        .map_err(|source| Error::Host { doing: "finding out who you are", source })?;
+    let Some(user) = user else {
+        return Err(Error::Usage(format!(
+            "root has no session to show a box, so `{}` cannot be changed\nask as the user whose box it is",
+            switch.name()
+        )));
+    };
+    let is_mapped = there.config.get("raw.idmap").is_some_and(|map| host::is_mapped(map, user.uid));
+    if is_on && !is_mapped {
+        return Err(Error::Usage(format!(
+            "`{}` needs your user id in the box, and `{}` has it not\nmake that possible for new boxes: incusbox setup",
+            switch.name(),
+            there.name
+        )));
+    }
+    desktop::turn(there, switch, is_on, user.uid);
+    Ok((switch, is_on))
 }

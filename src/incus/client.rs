@@ -60,7 +60,7 @@ impl Client {
     }
 
     /// A client on a connection that a test made.
-    #[cfg(all(test, feature = "cli"))]
+    #[cfg(test)]
     pub(crate) fn over(stream: UnixStream) -> Client {
         let daemon = Daemon { socket: "/nonexistent".into(), restricted: false };
         Client { daemon, project: None, stream, inbox: Vec::new(), awaited: None }

@@ -41,6 +41,21 @@ impl Client {
         )
     }
 
+    /// Writes a file of root's that everybody may read, replacing what is there.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    #[cfg(feature = "cli")]
+    pub fn push_file(&mut self, name: &str, path: &str, content: &[u8]) -> Result<(), Error> {
+        self.post_file(
+            "writing a file of the box",
+            name,
+            path,
+            &[("X-Incus-type", "file"), ("X-Incus-mode", "0644")],
+            content,
+        )
+    }
+
     /// Reads a file; `None` where there is none.
     ///
     /// # Errors

@@ -1,6 +1,9 @@
 //! Asking about instances and starting them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use serde::Deserialize;
 
 use super::client::Client;
 use super::error::Error;
@@ -9,6 +12,22 @@ use crate::names::distance;
 
 /// A start may have to mount a slow pool and set up devices.
 const START_PATIENCE: Duration = Duration::from_secs(120);
+
+/// The devices of an instance, without its profiles'.
+#[derive(Debug, Default, Deserialize)]
+struct Devices {
+    #[serde(default)]
+    devices: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// The same device, said in another way: Incus takes a device away and adds it again when one of
+/// its keys changes, and `recursive` may be left out or said to be off.
+fn in_other_words(mut device: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    if device.remove("recursive").is_none() {
+        device.insert("recursive".to_owned(), "false".to_owned());
+    }
+    device
+}
 
 impl Client {
     /// An instance's status and configuration.
@@ -34,6 +53,32 @@ impl Client {
         let envelope = self.call::<Vec<String>>("listing the boxes", "GET", &target, b"")?;
         let name_of = |url: String| url.split('?').next()?.rsplit('/').next().map(str::to_owned);
         Ok(envelope.metadata.unwrap_or_default().into_iter().filter_map(name_of).collect())
+    }
+
+    /// Has Incus mount the directories again that an instance sees at `paths`. Returns how many it
+    /// has devices for.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn mount_again(&mut self, name: &str, paths: &[String]) -> Result<usize, Error> {
+        let doing = "showing the box a directory again";
+        let target = self.target(&format!("/1.0/instances/{name}"), "");
+        let envelope = self.call::<Devices>(doing, "GET", &target, b"")?;
+        let devices = envelope.metadata.unwrap_or_default().devices;
+        let is_named = |device: &BTreeMap<String, String>| {
+            device.get("path").is_some_and(|path| paths.contains(path))
+        };
+        let again: BTreeMap<_, _> = devices
+            .into_iter()
+            .filter(|(_, device)| is_named(device))
+            .map(|(name, device)| (name, in_other_words(device)))
+            .collect();
+        if again.is_empty() {
+            return Ok(0);
+        }
+        let body = serde_json::json!({ "devices": again }).to_string();
+        self.call::<serde::de::IgnoredAny>(doing, "PATCH", &target, body.as_bytes())?;
+        Ok(again.len())
     }
 
     /// Starts a stopped instance and waits until it runs.

@@ -45,11 +45,8 @@ pub const PASSED: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "display",
+        "scale and cursor",
         &[
-            "DISPLAY",
-            "XAUTHORITY",
-            "WAYLAND_DISPLAY",
             "XCURSOR_THEME",
             "XCURSOR_SIZE",
             "GDK_SCALE",
@@ -59,7 +56,6 @@ pub const PASSED: &[(&str, &[&str])] = &[
             "QT_FONT_DPI",
         ],
     ),
-    ("audio", &["PULSE_SERVER", "PIPEWIRE_REMOTE"]),
     (
         "desktop",
         &[
@@ -75,7 +71,6 @@ pub const PASSED: &[(&str, &[&str])] = &[
             "XDG_ACTIVATION_TOKEN",
         ],
     ),
-    ("ssh-agent", &["SSH_AUTH_SOCK"]),
 ];
 
 /// Variables with their values, in order; a later one wins.

@@ -10,6 +10,7 @@ pub mod plan;
 pub mod shim;
 
 pub(crate) mod agent_file;
+pub(crate) mod desktop;
 mod downlink;
 mod error;
 mod input;
@@ -17,10 +18,12 @@ mod native;
 mod native_relay;
 mod output;
 mod relay;
+mod renewal;
 mod screen;
 mod session;
 mod trace;
 mod uplink;
+mod xauthority;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -174,5 +177,6 @@ fn surroundings(options: &Options) -> Surroundings {
             .or_else(|| process::user_name(uid)),
         directory: working_directory().map(PathBuf::into_os_string),
         ignored_signals: startup::ignored_signals(),
+        desktop: desktop::look(uid, |name| std::env::var_os(name)),
     }
 }

@@ -9,6 +9,7 @@ use super::error::{Error, Lost};
 use super::native_relay::{Ended, NativeRelay, Outcome, Streams};
 use super::plan::{Keyboard, Plan};
 use super::session::{Session, broken};
+use crate::agent::protocol::desktop::Switch;
 use crate::exit::{self, ExitStatus};
 use crate::incus::types::{Exec, Operation};
 use crate::message;
@@ -81,7 +82,10 @@ fn request(session: &mut Session<'_>, plan: &Plan, has_terminal: bool) -> Result
             environment.insert(name.to_owned(), value.clone());
         }
     }
-    for (name, value) in &plan.request.environment {
+    let session = plan.request.desktop.iter().flat_map(|session| &session.environment);
+    // The bus of the host is none of an instance's that nobody set up for it.
+    let session = session.filter(|(name, _)| Switch::of_variable(name) != Some(Switch::Bus));
+    for (name, value) in session.chain(&plan.request.environment) {
         let what = format!("variable `{}`", message::printable_bytes(name));
         let text = |bytes: &Vec<u8>| {
             String::from_utf8(bytes.clone()).map_err(|_| Error::NotText { what: what.clone() })

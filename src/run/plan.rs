@@ -6,6 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::arguments::{Options, Tty, WhichUser};
 use super::environment;
+use crate::agent::protocol::desktop::Desktop;
 use crate::agent::protocol::{Base, Command, Fd, Missing, Request, Terminal, User, Watch};
 use crate::sys::fds::FdKind;
 use crate::sys::terminal::{Settings, Size};
@@ -27,6 +28,8 @@ pub struct Surroundings {
     pub directory: Option<OsString>,
     /// Signals that are ignored: bit N-1 for signal N.
     pub ignored_signals: u64,
+    /// The desktop session.
+    pub desktop: Desktop,
 }
 
 /// A terminal as it was found.
@@ -129,6 +132,7 @@ pub fn plan(
         terminal,
         ignored_signals: around.ignored_signals,
         install_as: None,
+        desktop: (!options.clean_environment).then(|| around.desktop.clone()),
     };
     Plan { request, keyboard, is_interactive }
 }
@@ -171,6 +175,7 @@ mod tests {
             user: Some("dev".into()),
             directory: Some("/home/dev/src".into()),
             ignored_signals: 0,
+            desktop: Desktop::default(),
         };
         plan(&options, &around, |_| None)
     }

@@ -9,6 +9,7 @@ use super::error::{Error, Lost};
 use super::plan::Plan;
 use super::relay::{Outcome, Relay};
 use super::trace::Trace;
+use crate::agent::protocol::{Failure, Reason, Request};
 use crate::exit::ExitStatus;
 use crate::incus::client::Started;
 use crate::incus::instances::near;
@@ -64,9 +65,10 @@ impl Session<'_> {
     ) -> Result<Finished, Error> {
         let agent = AgentFile::find()?;
         let mut path = agent.path_in(PLACES[0]);
-        let mut install_as = None;
-        // At most: agent missing, agent found to be in another place, agent pushed.
-        for last in [false, false, true] {
+        let mut request = plan.request.clone();
+        // At most: agent missing, agent found to be in another place, agent pushed, and then the
+        // box found to see an old session of the user's.
+        for last in [false, false, true, true] {
             // Nothing of the command is in it: arguments and environment of an exec show in the
             // host's list of processes.
             let started = self.exec(&Exec::as_root(&[&path, "exec"]))?;
@@ -74,9 +76,16 @@ impl Session<'_> {
             let streams = self.client.open_streams(&started, ["0", "1", "2"])?;
             self.trace.note("the streams are connected");
             let relay = Relay::new(plan, terminal(), streams, self.trace).map_err(host_error)?;
-            let outcome = relay.run(install_as.as_deref()).map_err(host_error)?;
+            let outcome = relay.run(request.clone()).map_err(host_error)?;
             match outcome {
                 Outcome::Ended(exited) => return Ok(Finished::Status(exited.status)),
+                Outcome::Failed(Failure { reason: Reason::Stale, .. }) if may_renew(&request) => {
+                    self.renew_session(&mut request);
+                    // Where it had to move to, it is by now.
+                    if let Some(moved) = request.install_as.take() {
+                        path = String::from_utf8_lossy(&moved).into_owned();
+                    }
+                }
                 Outcome::Failed(failure) => {
                     return Err(Error::Agent { name: self.name().to_owned(), failure });
                 }
@@ -98,7 +107,7 @@ impl Session<'_> {
                     Next::Native => return Ok(Finished::Native),
                     Next::Pushed { temporary, path: final_path } => {
                         path = temporary;
-                        install_as = Some(final_path);
+                        request.install_as = Some(final_path.into_bytes());
                     }
                     Next::Elsewhere(other) => path = other,
                 },
@@ -255,4 +264,9 @@ pub fn broken(what: String) -> Error {
 
 fn host_error(source: std::io::Error) -> Error {
     Error::Host { doing: "passing data between the host and the box", source }
+}
+
+/// Once a run: an agent that still has a word against the session then is not ours.
+fn may_renew(request: &Request) -> bool {
+    request.desktop.as_ref().is_some_and(|session| !session.insists)
 }

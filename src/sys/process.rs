@@ -176,6 +176,11 @@ pub fn set_umask(mask: u32) {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
 }
 
+/// The name that the kernel knows this machine by; empty where it does not tell.
+pub fn host_name() -> OsString {
+    nix::unistd::gethostname().unwrap_or_default()
+}
+
 /// Sets the name that the kernel knows this machine by.
 ///
 /// # Errors

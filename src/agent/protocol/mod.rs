@@ -13,6 +13,7 @@
 //! Both sides come from one build: the agent's path in the box names its version, so there is
 //! nothing to negotiate. `PROTOCOL` is checked all the same, in case a file was tampered with.
 
+pub mod desktop;
 mod request;
 #[cfg(any(feature = "agent", feature = "cli"))]
 pub mod setup;
@@ -27,7 +28,7 @@ use request::{decode_request, encode_request};
 use wire::{Reader, put_bytes, put_grant, put_size};
 
 /// The version of what stands in this file.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 /// The first bytes of the agent's `Hello`: no shell and no dynamic linker says this by chance.
 pub const MAGIC: &[u8] = b"incusbox-agent\0";
 
@@ -131,6 +132,8 @@ pub enum Reason {
     Protocol = 5,
     /// A step of the set-up failed.
     Setup = 6,
+    /// The box sees other directories of the host's session than there are now; nothing was done.
+    Stale = 7,
 }
 
 /// Why and with what the agent could not run the command.
@@ -377,7 +380,7 @@ impl Reason {
     /// For a number that is none.
     pub fn from_byte(byte: u8) -> Result<Reason, Malformed> {
         use Reason::*;
-        [NotFound, NotExecutable, NoUser, Directory, Pty, Protocol, Setup]
+        [NotFound, NotExecutable, NoUser, Directory, Pty, Protocol, Setup, Stale]
             .get(usize::from(byte))
             .copied()
             .ok_or(Malformed("reason"))

@@ -1,6 +1,7 @@
 //! The request: everything that the agent needs to know to start a command.
 
 use super::PROTOCOL;
+use super::desktop::{self, Desktop};
 use super::wire::{Malformed, Reader, put_bytes, put_size};
 use crate::sys::terminal::{Settings, Size};
 
@@ -106,6 +107,8 @@ pub struct Request {
     /// Where to move the agent's own file before anything else: it was just pushed under a
     /// temporary name.
     pub install_as: Option<Vec<u8>>,
+    /// The host's desktop session; `None` where the command shall have nothing of it.
+    pub desktop: Option<Desktop>,
 }
 
 /// Appends a request's payload.
@@ -150,6 +153,10 @@ pub(super) fn encode_request(request: &Request, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&request.ignored_signals.to_le_bytes());
     put_bytes(out, request.install_as.as_deref().unwrap_or_default());
+    out.push(u8::from(request.desktop.is_some()));
+    if let Some(session) = &request.desktop {
+        desktop::encode(session, out);
+    }
 }
 
 /// Reads a request's payload.
@@ -174,6 +181,7 @@ pub(super) fn decode_request(reader: &mut Reader<'_>) -> Result<Request, Malform
     let terminal = if reader.flag()? { Some(reader.terminal()?) } else { None };
     let ignored_signals = reader.u64()?;
     let install_as = Some(reader.bytes()?.to_vec()).filter(|path| !path.is_empty());
+    let desktop = if reader.flag()? { Some(desktop::decode(reader)?) } else { None };
     Ok(Request {
         box_name,
         command,
@@ -186,5 +194,6 @@ pub(super) fn decode_request(reader: &mut Reader<'_>) -> Result<Request, Malform
         terminal,
         ignored_signals,
         install_as,
+        desktop,
     })
 }

@@ -28,6 +28,9 @@ pub struct SetupRequest {
     /// Whether podman, docker and the like shall work inside: subordinate ids for the user, and
     /// their configuration where the defaults do not work here. `false` takes nothing away.
     pub nesting: bool,
+    /// The parts of the host's session that the box gets, by name; `None` leaves it as it is.
+    #[serde(default)]
+    pub switches: Option<Vec<String>>,
     /// Packages that must be there, by their names in the box's distribution.
     pub packages: Vec<String>,
     /// Run by `/bin/sh` as root before packages are installed.

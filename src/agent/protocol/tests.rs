@@ -18,6 +18,14 @@ fn request() -> Request {
         }),
         ignored_signals: 1,
         install_as: Some(b"/x".to_vec()),
+        desktop: Some(desktop::Desktop {
+            uid: 1000,
+            runtime: Some(desktop::Identity { device: 1 << 40, inode: 7 }),
+            x11: None,
+            cookie: vec![0, 255],
+            environment: vec![(b"DISPLAY".to_vec(), b":1".to_vec())],
+            insists: true,
+        }),
     }
 }
 

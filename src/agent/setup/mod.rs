@@ -13,6 +13,7 @@ mod access;
 mod accounts;
 mod command;
 mod database;
+mod desktop;
 pub(super) mod distribution;
 mod failure;
 mod home;

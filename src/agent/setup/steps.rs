@@ -13,7 +13,8 @@ use super::surroundings::{Life, Surroundings};
 use super::tree::Tree;
 use super::wanted::{self, Wanted};
 use super::{
-    database, home, hooks, hosts, nesting, packages, session, shells, subordinate, sudo, time_zone,
+    database, desktop, home, hooks, hosts, nesting, packages, session, shells, subordinate, sudo,
+    time_zone,
 };
 use crate::agent::protocol::setup::{SetupRequest, SetupResult};
 use crate::exit::ExitStatus;
@@ -72,6 +73,7 @@ impl<'a, 'r> Steps<'a, 'r> {
             self.tree.sync_at_the_end();
         }
         self.accounts()?;
+        self.desktop()?;
         self.session_by_itself()?;
         self.home()?;
         self.sudo()?;
@@ -297,6 +299,17 @@ impl<'a, 'r> Steps<'a, 'r> {
         let warning = session::linger(self.tree, user, self.surroundings.life)?;
         self.warn(warning);
         Ok(())
+    }
+
+    /// Before the session begins, whose directory gets links.
+    fn desktop(&mut self) -> Result<(), Failure> {
+        let Some(on) = &self.request.switches else { return Ok(()) };
+        self.report.step("desktop")?;
+        desktop::settle(self.tree, on)?;
+        match self.init {
+            Init::Systemd => desktop::settle_systemd(self.tree),
+            _ => Ok(()),
+        }
     }
 
     fn wait_for_init(&mut self) -> Result<(), Failure> {

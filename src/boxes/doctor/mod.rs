@@ -4,6 +4,7 @@
 mod daemon;
 mod inside;
 mod machine;
+mod session;
 
 use std::path::PathBuf;
 
@@ -128,6 +129,11 @@ const BOX: &[(&str, Check)] = &[
     ("box agent", inside::agent),
     ("address", inside::address),
     ("dns", inside::dns),
+    ("session", session::view),
+    ("display", session::display),
+    ("audio", session::audio),
+    ("bus", session::bus),
+    ("ssh-agent", session::ssh_agent),
 ];
 
 /// Runs the checks: those of the host, and with a box its own.

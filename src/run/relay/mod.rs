@@ -7,7 +7,7 @@ mod intake;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::agent::protocol::{Exited, Failure, Fd, Fd1Or2, Stream, ToAgent};
+use crate::agent::protocol::{Exited, Failure, Fd, Fd1Or2, Request, Stream, ToAgent};
 use crate::buffer::Buffer;
 use crate::incus::client::Stream as Socket;
 use crate::run::downlink::Downlink;
@@ -163,9 +163,7 @@ impl<'a> Relay<'a> {
     ///
     /// # Errors
     /// Errors of the host's own descriptors.
-    pub fn run(mut self, install_as: Option<&str>) -> io::Result<Outcome> {
-        let mut request = self.plan.request.clone();
-        request.install_as = install_as.map(|path| path.as_bytes().to_vec());
+    pub fn run(mut self, request: Request) -> io::Result<Outcome> {
         self.uplink.send(&ToAgent::Request(Box::new(request)));
         self.uplink.flush()?;
         self.end_stdin_if_none();

@@ -1,0 +1,137 @@
+//! The parts of the host's desktop session that a box is shown, as Incus devices.
+//!
+//! Directories, not sockets: a server that starts anew makes a new socket, and a box that was shown
+//! the old one would keep that. Read-only, which does not hinder connect(2), and below `/mnt`,
+//! where no box mounts anything of its own; the agent makes the links from the usual places.
+
+use std::collections::BTreeMap;
+
+use super::host::HostUser;
+use super::request::{Allowed, Mapping};
+use crate::agent::protocol::desktop::{Switch, X11, runtime};
+use crate::incus::objects::{Devices, FullInstance};
+
+/// The name of the device with the X11 sockets.
+const X11_DEVICE: &str = "x11";
+/// The fact that tells which switches are on.
+const FACT: &str = "switches";
+
+/// The name of the device with a user's runtime directory.
+fn session_device(uid: u32) -> String {
+    format!("session-{uid}")
+}
+
+/// What a box may have of the switches that are wanted: its user's sockets are nobody's for a box
+/// that does not know the user's id, and the confined get no directories of the host's.
+pub fn possible<'a>(
+    wanted: &'a [Switch],
+    user: Option<&HostUser>,
+    mapping: Mapping,
+    allowed: Allowed,
+) -> &'a [Switch] {
+    match (user, mapping, allowed) {
+        (Some(_), Mapping::Ids, Allowed::All) => wanted,
+        _ => &[],
+    }
+}
+
+/// The devices for switches that are on.
+pub fn devices(on: &[Switch], uid: u32) -> Devices {
+    let mut devices = Devices::new();
+    let disk = |source: &str, path: &str| {
+        let keys = [
+            ("type", "disk"),
+            ("source", source),
+            ("path", path),
+            ("readonly", "true"),
+            // A box may start before its user logs in.
+            ("required", "false"),
+        ];
+        BTreeMap::from(keys.map(|(key, value)| (key.to_owned(), value.to_owned())))
+    };
+    if !on.is_empty() {
+        let device = disk(&format!("/run/user/{uid}"), &runtime(uid));
+        devices.insert(session_device(uid), device);
+    }
+    if on.contains(&Switch::Display) {
+        devices.insert(X11_DEVICE.to_owned(), disk("/tmp/.X11-unix", X11));
+    }
+    devices
+}
+
+/// The switches as a fact of the instance.
+pub fn fact(on: &[Switch]) -> (String, String) {
+    let names: Vec<&str> = on.iter().map(|switch| switch.name()).collect();
+    let told = if names.is_empty() { "none".to_owned() } else { names.join(" ") };
+    (format!("user.incusbox.{FACT}"), told)
+}
+
+/// The switches that are on in a box; `None` where nobody ever decided.
+pub fn on(instance: &FullInstance) -> Option<Vec<Switch>> {
+    let told = instance.fact(FACT)?;
+    let is_on = |switch: &Switch| told.split_whitespace().any(|name| name == switch.name());
+    Some(Switch::ALL.into_iter().filter(is_on).collect())
+}
+
+/// Turns a switch of a box on or off, for every user whom the box is shown something of, and for
+/// `uid`.
+pub fn turn(instance: &mut FullInstance, switch: Switch, is_on: bool, uid: u32) {
+    let mut now = on(instance).unwrap_or_default();
+    now.retain(|other| *other != switch);
+    if is_on {
+        now.push(switch);
+    }
+    let mut uids: Vec<u32> = instance.devices.keys().filter_map(|name| uid_of(name)).collect();
+    uids.push(uid);
+    let is_ours = |name: &str| name == X11_DEVICE || uid_of(name).is_some();
+    let wanted: Devices = uids.iter().flat_map(|uid| devices(&now, *uid)).collect();
+    instance.devices.retain(|name, _| !is_ours(name) || wanted.contains_key(name));
+    for (name, device) in wanted {
+        instance.devices.entry(name).or_insert(device);
+    }
+    let (key, value) = fact(&now);
+    instance.config.insert(key, value);
+}
+
+fn uid_of(device: &str) -> Option<u32> {
+    device.strip_prefix("session-")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance() -> FullInstance {
+        serde_json::from_str(r#"{"name":"a","status":"Running"}"#).expect("an instance")
+    }
+
+    fn names(instance: &FullInstance) -> Vec<&str> {
+        instance.devices.keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn a_box_is_shown_directories_that_it_can_only_read() {
+        let all = devices(&Switch::ALL, 1000);
+        assert_eq!(all["session-1000"]["path"], "/mnt/.incusbox/1000/run");
+        assert_eq!(all["x11"]["source"], "/tmp/.X11-unix");
+        assert!(all.values().all(|device| device["readonly"] == "true"));
+        let names: Vec<String> = devices(&[Switch::Audio], 1).into_keys().collect();
+        assert_eq!(names, ["session-1"]);
+        assert!(devices(&[], 1).is_empty());
+    }
+
+    #[test]
+    fn the_last_switch_takes_the_devices_with_it_and_leaves_others() {
+        let mut there = instance();
+        there.devices.insert("home-1".to_owned(), BTreeMap::new());
+        turn(&mut there, Switch::Display, true, 1);
+        turn(&mut there, Switch::Bus, true, 2);
+        assert_eq!(names(&there), ["home-1", "session-1", "session-2", "x11"]);
+        assert_eq!(on(&there), Some(vec![Switch::Display, Switch::Bus]));
+        turn(&mut there, Switch::Display, false, 1);
+        assert_eq!(names(&there), ["home-1", "session-1", "session-2"]);
+        turn(&mut there, Switch::Bus, false, 1);
+        assert_eq!((names(&there), on(&there)), (vec!["home-1"], Some(vec![])));
+        assert_eq!(on(&instance()), None);
+    }
+}

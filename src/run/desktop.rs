@@ -1,0 +1,58 @@
+//! The desktop session that the caller is in, as the agent needs to know it.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Read;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use super::xauthority;
+use crate::agent::protocol::desktop::{Desktop, Identity, Switch, local_display};
+
+/// Looks at the session of the user `uid`, whose variables `host` tells.
+pub fn look(uid: u32, host: impl Fn(&OsStr) -> Option<OsString>) -> Desktop {
+    let mut environment = Vec::new();
+    for name in Switch::ALL.iter().flat_map(|switch| switch.variables()) {
+        if let Some(value) = host(name.as_ref()).filter(|value| !value.is_empty()) {
+            environment.push((name.as_bytes().to_vec(), value.into_vec()));
+        }
+    }
+    let display = host("DISPLAY".as_ref());
+    let number = display.as_deref().and_then(|display| local_display(display.as_bytes()));
+    Desktop {
+        uid,
+        runtime: Identity::of(&format!("/run/user/{uid}")),
+        x11: Identity::of("/tmp/.X11-unix"),
+        cookie: number.and_then(|number| cookie(&number, host)).unwrap_or_default(),
+        environment,
+        insists: false,
+    }
+}
+
+fn cookie(number: &str, host: impl Fn(&OsStr) -> Option<OsString>) -> Option<Vec<u8>> {
+    let path = match host("XAUTHORITY".as_ref()).filter(|path| !path.is_empty()) {
+        Some(path) => PathBuf::from(path),
+        None => PathBuf::from(host("HOME".as_ref())?).join(".Xauthority"),
+    };
+    let mut file = Vec::new();
+    let opened = std::fs::File::open(path).ok()?;
+    opened.take(xauthority::MOST_BYTES).read_to_end(&mut file).ok()?;
+    let name = crate::sys::process::host_name();
+    Some(xauthority::for_any_host(&file, name.as_bytes(), number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variables_of_the_session_go_along_if_they_say_anything() {
+        let host = |name: &OsStr| match name.to_str() {
+            Some("WAYLAND_DISPLAY") => Some("wayland-0".into()),
+            Some("SSH_AUTH_SOCK") => Some("".into()),
+            _ => None,
+        };
+        let seen = look(1, host);
+        assert_eq!(seen.environment, [(b"WAYLAND_DISPLAY".to_vec(), b"wayland-0".to_vec())]);
+        assert_eq!((seen.uid, seen.cookie), (1, Vec::new()));
+    }
+}

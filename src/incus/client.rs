@@ -11,11 +11,14 @@ use super::http::{self, Body, Response};
 use super::socket::{self, Daemon};
 use super::types::{Envelope, Exec, Operation};
 use super::websocket;
-use super::wire::{broken, has_news, read_response, write_all};
+use super::wire::{broken, has_news, is_over, read_response, write_all};
 
 /// How long an answer may take. Incus answers in milliseconds; a loaded machine, or a daemon that
 /// is just starting, may need many seconds.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Incus ends a connection that was silent for 30 s.
+const SILENCE: Duration = Duration::from_secs(28);
 
 /// A connection to the daemon, in one project.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub struct Client {
     inbox: Vec<u8>,
     /// How many requests have no answer yet; `None` before the first request.
     awaited: Option<usize>,
+    /// When a request was sent or an answer came.
+    used: Instant,
 }
 
 /// A command that Incus was asked to run.
@@ -56,14 +61,28 @@ impl Client {
     pub fn connect(project: Option<String>) -> Result<Client, Error> {
         let (daemon, stream) = socket::find()?;
         let project = project.or_else(|| daemon.implied_project());
-        Ok(Client { daemon, project, stream, inbox: Vec::new(), awaited: None })
+        Ok(Client {
+            daemon,
+            project,
+            stream,
+            inbox: Vec::new(),
+            awaited: None,
+            used: Instant::now(),
+        })
     }
 
     /// A client on a connection that a test made.
     #[cfg(test)]
     pub(crate) fn over(stream: UnixStream) -> Client {
         let daemon = Daemon { socket: "/nonexistent".into(), restricted: false };
-        Client { daemon, project: None, stream, inbox: Vec::new(), awaited: None }
+        Client {
+            daemon,
+            project: None,
+            stream,
+            inbox: Vec::new(),
+            awaited: None,
+            used: Instant::now(),
+        }
     }
 
     /// The daemon that this client talks to.
@@ -102,7 +121,14 @@ impl Client {
             self.reconnect()?;
         }
         self.awaited = Some(self.awaited.unwrap_or(0) + 1);
+        self.used = Instant::now();
         write_all(&mut self.stream, request).map_err(|source| broken(doing, source))
+    }
+
+    /// Whether the daemon ended this connection, and not because it was silent.
+    pub fn was_cut(&self) -> bool {
+        let is_busy = self.awaited.is_some_and(|count| count > 0) || self.used.elapsed() < SILENCE;
+        is_busy && self.inbox.is_empty() && is_over(&self.stream).unwrap_or(true)
     }
 
     /// Opens a new connection in place of one that is spent.
@@ -142,6 +168,7 @@ impl Client {
         let deadline = Instant::now() + patience;
         let answer = read_response(&mut self.stream, &mut self.inbox, body, doing, deadline)?;
         self.awaited = self.awaited.map(|count| count.saturating_sub(1));
+        self.used = Instant::now();
         Ok(answer)
     }
 

@@ -60,6 +60,17 @@ pub fn has_news(stream: &UnixStream) -> io::Result<bool> {
     Ok(set.ready(()).any())
 }
 
+/// Whether the other side is gone; an answer that waits to be read does not count.
+///
+/// # Errors
+/// poll(2)'s.
+pub fn is_over(stream: &UnixStream) -> io::Result<bool> {
+    let mut set = PollSet::new();
+    set.add((), stream.as_fd(), Interest::Hangup);
+    set.wait(Some(Instant::now()))?;
+    Ok(set.ready(()).any())
+}
+
 /// Reads one answer; what follows it stays in `inbox`.
 ///
 /// # Errors

@@ -235,10 +235,8 @@ impl Session<'_> {
                 }
                 Err(error) if error.code() == Some(404) => return Lost::Deleted,
                 Err(_) => return Lost::Daemon,
-                Ok(_) if self.client.instance(self.options.name.as_str()).is_err() => {
-                    // Our own connection did not survive: the daemon was restarted meanwhile.
-                    return Lost::Daemon;
-                }
+                // The daemon was restarted meanwhile.
+                Ok(_) if self.client.was_cut() => return Lost::Daemon,
                 Ok(_) if Instant::now() >= deadline => return Lost::Agent,
                 Ok(_) => std::thread::sleep(Duration::from_millis(100)),
             }

@@ -5,7 +5,8 @@
 //! step goes by descriptor and name, and follows no link.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ use super::protocol::desktop::{Desktop, Identity, ON, Switch, X11, local_display
 
 /// Where cookies are, and what is known of directories that nobody could mend.
 const STATE: &str = "/run/incusbox";
+/// More than that no cookie file of ours has.
+const MOST_COOKIE: u64 = 256 << 10;
 const X11_SOCKETS: &str = "/tmp/.X11-unix";
 /// What a user's programs look for in the runtime directory when no variable says otherwise.
 const AUDIO_SOCKETS: &[&str] = &["pipewire-0", "pipewire-0-manager"];
@@ -202,34 +205,37 @@ impl<'a> Passage<'a> {
         variables.iter().any(|(name, _)| name == "DISPLAY")
     }
 
-    /// The cookie in a file of the command's user; the same for every run on the same display.
+    /// The cookie in a file of the command's user; the same for every run on the same display. In a
+    /// directory of the user's, for xauth(1) wants to lock it.
     fn cookie(&self) -> Option<PathBuf> {
         let display = self.desktop.environment.iter().find(|(name, _)| name == b"DISPLAY")?;
         let number = local_display(&display.1)?;
         if self.desktop.cookie.is_empty() {
             return None;
         }
-        let path = Path::new(STATE).join(format!("xauthority-{}-{number}", self.account.uid));
-        if std::fs::read(&path).is_ok_and(|there| there == self.desktop.cookie) {
-            return Some(path);
-        }
-        self.write_cookie(&path).ok().map(|()| path)
-    }
-
-    /// A rename: others may be reading it.
-    fn write_cookie(&self, path: &Path) -> io::Result<()> {
-        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-        std::fs::DirBuilder::new().mode(0o755).recursive(true).create(STATE)?;
-        let temporary = path.with_extension(std::process::id().to_string());
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(&self.desktop.cookie)?;
         let (uid, gid) = (Uid::from_raw(self.account.uid), Gid::from_raw(self.account.gid));
-        rustix::fs::fchown(&file, Some(uid), Some(gid))?;
-        std::fs::rename(&temporary, path)
+        let path = Path::new(STATE).join(self.account.uid.to_string());
+        std::fs::create_dir_all(STATE).ok()?;
+        if rustix::fs::mkdir(&path, Mode::RWXU).is_ok() {
+            rustix::fs::chown(&path, Some(uid), Some(gid)).ok()?;
+        }
+        let at = directory(CWD, &path.to_string_lossy(), self.account.uid)?;
+        let name = format!("xauthority-{number}");
+        let is_there = content(&at, &name).is_some_and(|there| there == self.desktop.cookie);
+        if !is_there {
+            let temporary = format!(".{name}.{}", std::process::id());
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(&at, &temporary, flags, Mode::RUSR | Mode::WUSR).ok()?;
+            // A rename: others may be reading it.
+            let written = rustix::fs::fchown(&file, Some(uid), Some(gid))
+                .and_then(|()| rustix::io::write(&file, &self.desktop.cookie))
+                .and_then(|_| rustix::fs::renameat(&at, &temporary, &at, &name));
+            if written.is_err() {
+                let _still_there_then = rustix::fs::unlinkat(&at, &temporary, AtFlags::empty());
+                return None;
+            }
+        }
+        Some(path.join(name))
     }
 
     /// Links for those who ask for no name, and variables for those who would not find them.
@@ -271,6 +277,17 @@ fn directory(at: impl AsFd, path: &str, owner: u32) -> Option<OwnedFd> {
     let opened = rustix::fs::openat(at, path.trim_end_matches('/'), flags, Mode::empty()).ok()?;
     let is_owners = rustix::fs::fstat(&opened).is_ok_and(|stat| stat.st_uid == owner);
     is_owners.then_some(opened)
+}
+
+/// The content of the file `name` in the directory `at`, which anybody may have made anything.
+fn content(at: &OwnedFd, name: &str) -> Option<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(at, name, flags, Mode::empty()).ok()?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&file).ok()?.st_mode);
+    let mut content = Vec::new();
+    let file = (kind == FileType::RegularFile).then(|| File::from(file))?;
+    file.take(MOST_COOKIE).read_to_end(&mut content).ok()?;
+    Some(content)
 }
 
 /// Makes `name` in the directory `at` a link to `target`, in place of another link at most: a

@@ -21,10 +21,11 @@ struct Devices {
 }
 
 /// The same device, said in another way: Incus takes a device away and adds it again when one of
-/// its keys changes, and `recursive` may be left out or said to be off.
+/// its keys changes, and `shift` may be left out or said to be off. (`recursive` too, but then a box
+/// whose directory is not there does not start.)
 fn in_other_words(mut device: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    if device.remove("recursive").is_none() {
-        device.insert("recursive".to_owned(), "false".to_owned());
+    if device.remove("shift").is_none() {
+        device.insert("shift".to_owned(), "false".to_owned());
     }
     device
 }

@@ -3,56 +3,7 @@
 //!
 //! Each test is a life of one host, for they take their time to come up.
 
-use std::process::{Command, Stdio};
-
-use crate::support::{Outcome, incus, program, run, variable};
-
-/// A host of a name of its own, removed at the end.
-struct Host(String);
-
-impl Host {
-    fn new(suite: &str, what: &str) -> Host {
-        let host = Host(format!("{}-{what}-{suite}", variable("IBX_BOX")));
-        script(&[suite, &host.0]).succeeds();
-        let root = program("incusbox").ancestors().nth(4).expect("a stage").to_owned();
-        script(&["--install", &host.0, &root.to_string_lossy()]).succeeds();
-        host
-    }
-
-    /// One whose Incus is ready, with the image `testbed`.
-    fn ready(suite: &str, what: &str) -> Host {
-        let host = Host::new(suite, what);
-        script(&["--init", &host.0]).succeeds();
-        host
-    }
-
-    /// Runs a shell script in a login of `user`.
-    fn sh(&self, user: &str, text: &str) -> Outcome {
-        script(&["--run", &self.0, user, "sh", "-c", text])
-    }
-
-    fn root(&self, text: &str) -> Outcome {
-        self.sh("root", text)
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        let _gone_or_said_by_incus = incus(&["delete", "--force", &self.0]);
-    }
-}
-
-/// Runs the test bed's `host`.
-fn script(words: &[&str]) -> Outcome {
-    let path = std::path::Path::new(&variable("IBX_BOX_SCRIPT")).with_file_name("host");
-    let mut command = Command::new(path);
-    command.args(words).stdin(Stdio::null());
-    run(command)
-}
-
-fn user(name: &str) -> String {
-    variable(name)
-}
+use crate::host::{Host, script, user};
 
 const IMAGE: &str = "cd /mnt/testbed-image && incus image import metadata.tar rootfs.tar.zst --alias testbed --quiet";
 

@@ -6,11 +6,13 @@
 //! - `IBX_IMAGE`: the alias of an image with systemd.
 #![allow(clippy::print_stderr)]
 
+mod host;
 mod support;
 
 mod adopt;
 mod broken;
 mod create;
+mod desktop;
 mod doctor;
 mod files;
 mod hosts;

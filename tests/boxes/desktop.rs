@@ -1,0 +1,190 @@
+//! Programs in a box on the desktop session of a host: an X server that wants a cookie, a Wayland
+//! compositor, PipeWire with a silent sink, a notification daemon, an ssh-agent.
+
+use crate::host::{Host, script, user};
+use crate::support::Outcome;
+
+const SERVERS: &[&str] = &["x11", "wayland", "audio", "notifications", "ssh-agent"];
+
+/// A host with a session of its user's, and the box `dev` there.
+struct Session {
+    host: Host,
+    user: String,
+}
+
+impl Session {
+    fn new(suite: &str) -> Session {
+        let session = Session { host: Host::ready(suite, "desktop"), user: user("IBX_USER") };
+        script(&["--desktop", &session.host.0]).succeeds();
+        let allow = "usermod --add-subuids $(id -u USER)-$(id -u USER) --add-subgids $(id -g USER)-$(id -g USER) root";
+        session.host.root(&allow.replace("USER", &session.user)).succeeds();
+        session.start_servers();
+        session.here("incusbox create dev --image desktop").succeeds();
+        session
+    }
+
+    fn server(&self, words: &[&str]) -> Outcome {
+        script(&[&["--session", &self.host.0, &self.user], words].concat()).succeeds()
+    }
+
+    /// After a login; its sound server begins with it.
+    fn start_servers(&self) {
+        for server in SERVERS {
+            self.server(&[if *server == "audio" { "restart" } else { "start" }, server]);
+        }
+    }
+
+    /// Runs a shell script in the session.
+    fn here(&self, text: &str) -> Outcome {
+        script(&["--session", &self.host.0, &self.user, "run", "sh", "-c", text])
+    }
+
+    /// Runs one in the box.
+    fn inside(&self, text: &str) -> Outcome {
+        script(&[
+            "--session",
+            &self.host.0,
+            &self.user,
+            "run",
+            "incusbox-run",
+            "dev",
+            "--",
+            "sh",
+            "-c",
+            text,
+        ])
+    }
+
+    /// Asserts that every server of the session answers in the box.
+    fn works(&self, when: &str) {
+        let told = self.inside(ALL).succeeds();
+        assert_eq!(told.stdout, "x11\nwayland\npulse\npipewire\nbus\n1 key\n", "{when}: {told:#?}");
+    }
+
+    /// The loudest frequency on the host while `command` plays.
+    fn frequency_of(&self, command: &str) -> u32 {
+        let text =
+            format!("({command}) >/dev/null 2>&1 & player=$!; sleep 2; echo playing; wait $player");
+        let frequency = std::thread::scope(|scope| {
+            let player = scope.spawn(|| self.here(&text).succeeds());
+            std::thread::sleep(std::time::Duration::from_secs(3));
+            let heard = self.server(&["frequency"]).stdout;
+            player.join().expect("a player");
+            heard
+        });
+        frequency.trim().parse().expect("a number")
+    }
+}
+
+/// Each line is one server that answered.
+const ALL: &str = "xdpyinfo >/dev/null && echo x11
+wayland-info >/dev/null && echo wayland
+pactl info >/dev/null && echo pulse
+pw-cli info 0 >/dev/null && echo pipewire
+notify-send test && echo bus
+ssh-add -l | grep -c ED25519 | sed 's/$/ key/'";
+
+fn tone(frequency: u32, player: &str) -> String {
+    format!(
+        "incusbox-run dev -- sh -c 'sox -n -r 48000 -c 2 /tmp/{frequency}.wav synth 5 sine {frequency} && {player} /tmp/{frequency}.wav'"
+    )
+}
+
+fn a_session(suite: &str) {
+    let session = Session::new(suite);
+    session.works("at first");
+    windows_and_clipboards(&session);
+    sound(&session);
+    let told = session.inside("notify-send -a 'an app' 'from the box' hello").succeeds();
+    assert_eq!(told.stderr, "");
+    let noted = session.server(&["notifications"]).stdout;
+    assert!(noted.contains(r#""app": "an app""#) && noted.contains("from the box"), "{noted}");
+    let doctor = session.here("incusbox doctor dev").succeeds().stdout;
+    assert!(doctor.contains("ok       session    the box sees your session"), "{doctor}");
+    assert!(doctor.contains("Wayland at wayland-7, X11 at :7"), "{doctor}");
+
+    for server in SERVERS {
+        session.server(&["restart", server]);
+    }
+    session.works("after each server was killed and started anew");
+    session.here("incusbox restart dev").succeeds();
+    session.works("after a restart of the box");
+    another_login(&session);
+    switches(&session);
+}
+
+fn windows_and_clipboards(session: &Session) {
+    let window = "incusbox-run dev -- xterm -T 'in the box' -e sleep 60 >/dev/null 2>&1 & xterm=$!
+        timeout 20 sh -c 'until xdotool search --name \"^in the box$\" >/dev/null; do sleep 0.1; done' && echo mapped
+        kill $xterm; wait $xterm
+        timeout 10 sh -c 'while xdotool search --name \"^in the box$\" >/dev/null; do sleep 0.1; done' && echo gone";
+    assert_eq!(session.here(window).succeeds().stdout, "mapped\ngone\n");
+    let locked = session.inside("xauth list").succeeds();
+    assert!(
+        locked.stderr.is_empty() && locked.stdout.contains("MIT-MAGIC-COOKIE-1"),
+        "{locked:#?}"
+    );
+    let refused = session.inside("XAUTHORITY=/dev/null xdpyinfo 2>&1; true").succeeds().stdout;
+    assert!(refused.contains("unable to open display"), "nobody else gets in: {refused}");
+
+    session.here("wl-copy 'from the host'").succeeds();
+    assert_eq!(session.inside("wl-paste --no-newline").succeeds().stdout, "from the host");
+    session.inside("printf 'from the box' | xclip -selection clipboard").succeeds();
+    let pasted = session.inside("xclip -o -selection clipboard").succeeds().stdout;
+    assert_eq!(pasted, "from the box");
+}
+
+fn sound(session: &Session) {
+    assert_eq!(session.frequency_of(&tone(660, "paplay")), 660);
+    assert_eq!(session.frequency_of(&tone(1234, "pw-play")), 1234);
+    let record = "sox -n -r 48000 -c 2 $XDG_RUNTIME_DIR/a.wav synth 5 sine 880; paplay $XDG_RUNTIME_DIR/a.wav & sleep 1
+        incusbox-run dev -- sh -c 'timeout -s INT 2 parecord --latency-msec=50 --file-format=wav /tmp/heard.wav; sox /tmp/heard.wav -n remix 1 stat 2>&1' | grep Rough; wait";
+    let heard = session.here(record).succeeds().stdout;
+    let heard: u32 =
+        heard.split_whitespace().last().and_then(|word| word.parse().ok()).expect("a frequency");
+    assert!((870..=890).contains(&heard), "{heard}");
+}
+
+fn another_login(session: &Session) {
+    let (host, who) = (&session.host.0, &session.user);
+    script(&["--logout", host, who]).succeeds();
+    script(&["--login", host, who]).succeeds();
+    session.start_servers();
+    session.works("after a logout and a login");
+
+    session.host.root("incus stop dev").succeeds();
+    script(&["--logout", host, who]).succeeds();
+    session.host.root("incus start dev").succeeds();
+    script(&["--login", host, who]).succeeds();
+    session.start_servers();
+    session.works("in a box that was started before the login");
+}
+
+fn switches(session: &Session) {
+    session.here("incusbox set dev display=off").succeeds();
+    let told = session.inside("echo \"$DISPLAY$WAYLAND_DISPLAY$XAUTHORITY\"; xdpyinfo -display :7 >/dev/null 2>&1 || echo no; pactl info >/dev/null && echo sound");
+    assert_eq!(told.succeeds().stdout, "\nno\nsound\n");
+    session.here("incusbox set dev display=on").succeeds();
+    session.works("with the display on again");
+    session.here("incusbox set dev display=off audio=off bus=off ssh-agent=off").succeeds();
+    let uid = session.here("id -u").succeeds().stdout;
+    let sockets = format!(
+        "find /tmp/.X11-unix/ /mnt/.incusbox /run/user/{} -type s 2>/dev/null | grep -v /systemd/ | grep -Ev '/(bus|gnupg|openssh_agent|pk-debconf-socket)' ; env | grep -E 'DISPLAY|PULSE|PIPEWIRE|/mnt/'; true",
+        uid.trim()
+    );
+    assert_eq!(session.inside(&sockets).succeeds().stdout, "", "nothing of the session is left");
+    let told = session.here("incusbox info dev --json | jq -r '.options.display.value'").succeeds();
+    assert_eq!(told.stdout, "off\n");
+    session.here("incusbox set dev display=on audio=on bus=on ssh-agent=on").succeeds();
+    session.works("with all on again");
+}
+
+#[test]
+fn programs_in_a_box_of_debian_12_use_the_session_of_the_host() {
+    a_session("bookworm");
+}
+
+#[test]
+fn programs_in_a_box_of_debian_13_use_the_session_of_the_host() {
+    a_session("trixie");
+}

@@ -94,6 +94,7 @@ fn a_session(suite: &str) {
     let session = Session::new(suite);
     session.works("at first");
     windows_and_clipboards(&session);
+    toolkits(&session);
     sound(&session);
     let told = session.inside("notify-send -a 'an app' 'from the box' hello").succeeds();
     assert_eq!(told.stderr, "");
@@ -132,6 +133,44 @@ fn windows_and_clipboards(session: &Session) {
     session.inside("printf 'from the box' | xclip -selection clipboard").succeeds();
     let pasted = session.inside("xclip -o -selection clipboard").succeeds().stdout;
     assert_eq!(pasted, "from the box");
+}
+
+const WAYLAND_WINDOW: &str = r#"unset DISPLAY
+incusbox-run --env QT_QPA_PLATFORM=wayland dev -- PROGRAM >/dev/null 2>&1 &
+export SWAYSOCK="$(echo $XDG_RUNTIME_DIR/testbed-session/wayland/sway-ipc.*.sock)"
+count=0
+until swaymsg -t get_tree -r | jq -e '[.. | objects | select(.type == "con" and .pid)] | length > 0' >/dev/null; do
+    [ $((count += 1)) -lt 300 ] || exit
+    sleep 0.1
+done
+echo mapped
+kill $!
+wait
+"#;
+
+/// One program of each toolkit, on X and on Wayland.
+fn toolkits(session: &Session) {
+    let x11 = [
+        ("glxgears", "--name glxgears"),
+        ("GDK_BACKEND=x11 gtk3-demo", "--class gtk3-demo"),
+        ("GDK_BACKEND=x11 gtk4-demo", "--class gtk4-demo"),
+        ("QT_QPA_PLATFORM=xcb qt6ct", "--class qt6ct"),
+    ];
+    for (command, window) in x11 {
+        let script = format!(
+            "incusbox-run dev -- sh -c 'exec env {command}' >/dev/null 2>&1 & program=$!
+             timeout 30 sh -c 'until xdotool search --onlyvisible {window} >/dev/null; do sleep 0.1; done' && echo mapped
+             kill $program; wait $program"
+        );
+        assert_eq!(session.here(&script).stdout, "mapped\n", "{command} on X");
+    }
+    let wayland = ["gtk3-demo", "gtk4-demo", "qt6ct", "foot"];
+    for program in wayland {
+        let script = WAYLAND_WINDOW.replace("PROGRAM", program);
+        assert_eq!(session.here(&script).stdout, "mapped\n", "{program} on Wayland");
+    }
+    let drawn = "glxinfo | grep -c 'OpenGL renderer string'; vulkaninfo --summary 2>/dev/null | grep -c deviceName";
+    assert_eq!(session.inside(drawn).succeeds().stdout, "1\n1\n");
 }
 
 fn sound(session: &Session) {

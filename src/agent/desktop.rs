@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -15,13 +15,14 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 
 use super::account::Account;
 use super::login::{self, Variables};
-use super::protocol::desktop::{Desktop, Identity, ON, Switch, X11, local_display, runtime};
+use super::protocol::desktop::{
+    Desktop, Identity, ON, Switch, X11, X11_SOCKETS, host_runtime, local_display, runtime,
+};
 
 /// Where cookies are, and what is known of directories that nobody could mend.
 const STATE: &str = "/run/incusbox";
 /// More than that no cookie file of ours has.
 const MOST_COOKIE: u64 = 256 << 10;
-const X11_SOCKETS: &str = "/tmp/.X11-unix";
 /// What a user's programs look for in the runtime directory when no variable says otherwise.
 const AUDIO_SOCKETS: &[&str] = &["pipewire-0", "pipewire-0-manager"];
 const PULSE: &str = "pulse";
@@ -67,6 +68,7 @@ pub fn enter(desktop: &Desktop, account: &Account, variables: &mut Variables) {
         return pass(desktop, variables);
     }
     let passage = Passage::new(desktop, account);
+    let mut has_display = false;
     for (name, value) in &desktop.environment {
         let Some(switch) = Switch::of_variable(name).filter(|switch| is_on(*switch)) else {
             continue;
@@ -81,10 +83,11 @@ pub fn enter(desktop: &Desktop, account: &Account, variables: &mut Variables) {
             _ => None,
         };
         if let Some(value) = value {
+            has_display |= name == b"DISPLAY";
             login::set(variables, text(name), OsString::from_vec(value));
         }
     }
-    if is_on(Switch::Display) && passage.has_display(variables) {
+    if has_display {
         if let Some(path) = passage.cookie() {
             login::set(variables, "XAUTHORITY".into(), path.into_os_string());
         }
@@ -128,7 +131,7 @@ struct Passage<'a> {
 
 impl<'a> Passage<'a> {
     fn new(desktop: &'a Desktop, account: &'a Account) -> Passage<'a> {
-        let outside = format!("/run/user/{}/", desktop.uid);
+        let outside = format!("{}/", host_runtime(desktop.uid));
         // Another user of the box has no way into the first one's directory, root has.
         let own = (account.uid == desktop.uid).then(|| directory(CWD, &outside, account.uid));
         Passage { desktop, account, outside, inside: runtime(desktop.uid), own: own.flatten() }
@@ -201,10 +204,6 @@ impl<'a> Passage<'a> {
         (!reached.is_empty()).then(|| reached.join(&b';'))
     }
 
-    fn has_display(&self, variables: &Variables) -> bool {
-        variables.iter().any(|(name, _)| name == "DISPLAY")
-    }
-
     /// The cookie in a file of the command's user; the same for every run on the same display. In a
     /// directory of the user's, for xauth(1) wants to lock it.
     fn cookie(&self) -> Option<PathBuf> {
@@ -227,9 +226,11 @@ impl<'a> Passage<'a> {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let file = rustix::fs::openat(&at, &temporary, flags, Mode::RUSR | Mode::WUSR).ok()?;
             // A rename: others may be reading it.
+            let mut file = File::from(file);
             let written = rustix::fs::fchown(&file, Some(uid), Some(gid))
-                .and_then(|()| rustix::io::write(&file, &self.desktop.cookie))
-                .and_then(|_| rustix::fs::renameat(&at, &temporary, &at, &name));
+                .map_err(Into::into)
+                .and_then(|()| file.write_all(&self.desktop.cookie))
+                .and_then(|()| Ok(rustix::fs::renameat(&at, &temporary, &at, &name)?));
             if written.is_err() {
                 let _still_there_then = rustix::fs::unlinkat(&at, &temporary, AtFlags::empty());
                 return None;
@@ -300,17 +301,13 @@ fn link(at: &OwnedFd, name: &str, target: impl AsRef<Path>) -> bool {
         Err(rustix::io::Errno::NOENT) => return rustix::fs::symlinkat(target, at, name).is_ok(),
         Err(_) => return false,
     }
-    let is_link = |name: &str| {
-        let stat = rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW);
-        stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
-    };
     let temporary = format!(".{name}.{}", std::process::id());
     let moved = rustix::fs::symlinkat(target, at, &temporary)
         .and_then(|()| rustix::fs::renameat(at, &temporary, at, name));
     if moved.is_err() {
         let _was_not_made = rustix::fs::unlinkat(at, &temporary, AtFlags::empty());
     }
-    moved.is_ok() && is_link(name)
+    moved.is_ok()
 }
 
 #[cfg(test)]

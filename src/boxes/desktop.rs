@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::host::HostUser;
 use super::request::{Allowed, Mapping};
-use crate::agent::protocol::desktop::{Switch, X11, runtime};
+use crate::agent::protocol::desktop::{Switch, X11, X11_SOCKETS, host_runtime, runtime};
 use crate::incus::objects::{Devices, FullInstance};
 
 /// The name of the device with the X11 sockets.
@@ -50,11 +50,11 @@ pub fn devices(on: &[Switch], uid: u32) -> Devices {
         BTreeMap::from(keys.map(|(key, value)| (key.to_owned(), value.to_owned())))
     };
     if !on.is_empty() {
-        let device = disk(&format!("/run/user/{uid}"), &runtime(uid));
+        let device = disk(&host_runtime(uid), &runtime(uid));
         devices.insert(session_device(uid), device);
     }
     if on.contains(&Switch::Display) {
-        devices.insert(X11_DEVICE.to_owned(), disk("/tmp/.X11-unix", X11));
+        devices.insert(X11_DEVICE.to_owned(), disk(X11_SOCKETS, X11));
     }
     devices
 }

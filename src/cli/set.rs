@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::lifecycle::catch;
 use super::{box_argument, box_name, connect, the_box};
-use crate::agent::protocol::desktop::{ON, Switch};
+use crate::agent::protocol::desktop::{CONFIGURATION, ON, Switch};
 use crate::boxes::change::{apply, whole};
 use crate::boxes::desktop;
 use crate::boxes::error::Error;
@@ -52,11 +52,15 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let mut signals = catch()?;
     let operation = client.put_instance(name.as_str(), &whole(&there))?;
     client.watch("changing the box", &operation, &mut signals, None)?;
-    // The agent looks at files, which it can without asking anybody.
+    // The agent looks at files, which it can without asking anybody. The directory says that
+    // somebody decided, and a box of an earlier version has none.
+    if !turned.is_empty() {
+        client.make_directory(name.as_str(), CONFIGURATION)?;
+        client.make_directory(name.as_str(), ON)?;
+    }
     for (switch, is_on) in turned {
         let path = format!("{ON}/{}", switch.name());
         if is_on {
-            client.make_directory(name.as_str(), ON)?;
             client.push_file(name.as_str(), &path, b"")?;
         } else if client.file_exists(name.as_str(), &path)? {
             client.remove_file(name.as_str(), &path)?;

@@ -6,7 +6,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use super::xauthority;
-use crate::agent::protocol::desktop::{Desktop, Identity, Switch, local_display};
+use crate::agent::protocol::desktop::{
+    Desktop, Identity, Switch, X11_SOCKETS, host_runtime, local_display,
+};
 
 /// Looks at the session of the user `uid`, whose variables `host` tells.
 pub fn look(uid: u32, host: impl Fn(&OsStr) -> Option<OsString>) -> Desktop {
@@ -20,8 +22,8 @@ pub fn look(uid: u32, host: impl Fn(&OsStr) -> Option<OsString>) -> Desktop {
     let number = display.as_deref().and_then(|display| local_display(display.as_bytes()));
     Desktop {
         uid,
-        runtime: Identity::of(&format!("/run/user/{uid}")),
-        x11: Identity::of("/tmp/.X11-unix"),
+        runtime: Identity::of(&host_runtime(uid)),
+        x11: Identity::of(X11_SOCKETS),
         cookie: number.and_then(|number| cookie(&number, host)).unwrap_or_default(),
         environment,
         insists: false,

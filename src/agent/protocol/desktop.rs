@@ -47,15 +47,27 @@ impl Switch {
     }
 }
 
+/// In a box: the directory of what was decided for it.
+pub const CONFIGURATION: &str = "/etc/incusbox";
+
 /// In a box: the directory with a file for each switch that is on. Where there is no such
 /// directory nobody ever decided, and variables pass as they are.
 pub const ON: &str = "/etc/incusbox/on";
 
+/// The host's directory of X11 sockets, and where programs in a box look for them, too.
+pub const X11_SOCKETS: &str = "/tmp/.X11-unix";
+
 /// In a box: where the host's directory of X11 sockets is shown.
 pub const X11: &str = "/mnt/.incusbox/x11";
 
-/// In a box: where the host's runtime directory of this user is shown.
-pub fn runtime(uid: u32) -> String {
+/// The user's runtime directory, on the host as in a box.
+pub fn host_runtime(uid: u32) -> String {
+    format!("/run/user/{uid}")
+}
+
+/// In a box: where the host's runtime directory of this user is shown. (systemd has its own word
+/// for a user's id.)
+pub fn runtime(uid: impl std::fmt::Display) -> String {
     format!("/mnt/.incusbox/{uid}/run")
 }
 

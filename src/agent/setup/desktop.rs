@@ -27,7 +27,6 @@ const SOUND_SERVERS: &[&str] = &[
 /// # Errors
 /// Of the files.
 pub fn settle(tree: &Tree, on: &[String]) -> Result<(), Failure> {
-    tree.make_directory(Path::new(ON).parent().unwrap_or(Path::new("/")), Access::root(0o755))?;
     tree.make_directory(ON, Access::root(0o755))?;
     for switch in Switch::ALL {
         let path = Path::new(ON).join(switch.name());
@@ -47,7 +46,7 @@ pub fn settle(tree: &Tree, on: &[String]) -> Result<(), Failure> {
 pub fn settle_systemd(tree: &Tree) -> Result<(), Failure> {
     let audio = Path::new(ON).join(Switch::Audio.name());
     let audio = audio.display();
-    let seen = runtime(0).replace("/0/", "/%i/");
+    let seen = runtime("%i");
     let links = format!(
         "# Written by incusbox: the host's sound servers, for services of the user.\n\
          [Service]\n\

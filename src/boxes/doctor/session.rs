@@ -1,14 +1,15 @@
 //! Checks of what a box gets of the host's desktop session.
 
 use super::{Patient, Seen};
-use crate::agent::protocol::desktop::{Desktop, Identity, Switch, X11, local_display, runtime};
+use crate::agent::protocol::desktop::{
+    Desktop, Identity, Switch, X11, X11_SOCKETS, host_runtime, local_display, runtime,
+};
 use crate::boxes::desktop::on;
 use crate::boxes::remedy::Remedy;
 use crate::run::desktop::look;
 use crate::sys::signals::Signals;
 
-/// The session as this process sees it, and the box's name, where the switch is on; else what to
-/// say.
+/// The session as this process sees it, where the switch is on; else what to say.
 fn session(patient: &Patient, switch: Switch) -> Option<Result<Desktop, Seen>> {
     let (instance, user) = (patient.instance.as_ref()?, patient.user.as_ref()?);
     let is_on = on(instance)?.contains(&switch);
@@ -35,7 +36,7 @@ pub fn view(patient: &mut Patient) -> Option<Seen> {
         return Some(Seen::ok("the box is shown nothing of your session"));
     }
     let uid = user.uid;
-    let Some(now) = Identity::of(&format!("/run/user/{uid}")) else {
+    let Some(now) = Identity::of(&host_runtime(uid)) else {
         let text = format!("you have no session here: /run/user/{uid} is not there");
         return Some(
             Seen::warning(text)
@@ -47,8 +48,7 @@ pub fn view(patient: &mut Patient) -> Option<Seen> {
     }
     let name = instance.name.clone();
     let mut wanted = vec![(runtime(uid), now)];
-    if let (true, Some(x11)) = (switches.contains(&Switch::Display), Identity::of("/tmp/.X11-unix"))
-    {
+    if let (true, Some(x11)) = (switches.contains(&Switch::Display), Identity::of(X11_SOCKETS)) {
         wanted.push((X11.to_owned(), x11));
     }
     let paths: Vec<&str> = wanted.iter().map(|(path, _)| path.as_str()).collect();
@@ -62,7 +62,8 @@ pub fn view(patient: &mut Patient) -> Option<Seen> {
     Some(match seen.into_iter().eq(told) {
         true => Seen::ok("the box sees your session"),
         false => Seen::warning("the box sees an old session of yours, or none")
-            .mend(Remedy::Advice(format!("incusbox run {name} -- true"))),
+            .mend(Remedy::Advice(format!("incusbox run {name} -- true")))
+            .mend(Remedy::Advice(format!("incusbox restart {name}"))),
     })
 }
 
@@ -81,7 +82,7 @@ pub fn display(patient: &mut Patient) -> Option<Seen> {
     if let Some(name) = wayland {
         let path = match name.starts_with('/') {
             true => name.to_owned(),
-            false => format!("/run/user/{}/{name}", session.uid),
+            false => format!("{}/{name}", host_runtime(session.uid)),
         };
         if !std::path::Path::new(&path).exists() {
             return Some(Seen::warning(format!(
@@ -96,7 +97,7 @@ pub fn display(patient: &mut Patient) -> Option<Seen> {
                 "DISPLAY is `{display}`, which is not on this machine: a box cannot reach it"
             )));
         };
-        if !std::path::Path::new(&format!("/tmp/.X11-unix/X{number}")).exists() {
+        if !std::path::Path::new(&format!("{X11_SOCKETS}/X{number}")).exists() {
             return Some(Seen::warning(format!(
                 "the X server of `{display}` has no socket in /tmp/.X11-unix"
             )));
@@ -119,8 +120,9 @@ pub fn audio(patient: &mut Patient) -> Option<Seen> {
         Ok(session) => session,
         Err(seen) => return Some(seen),
     };
-    let has =
-        |name: &str| std::path::Path::new(&format!("/run/user/{}/{name}", session.uid)).exists();
+    let has = |name: &str| {
+        std::path::Path::new(&format!("{}/{name}", host_runtime(session.uid))).exists()
+    };
     let found: Vec<&str> = [("PipeWire", "pipewire-0"), ("PulseAudio", "pulse/native")]
         .into_iter()
         .filter(|(_, socket)| has(socket))
@@ -160,7 +162,7 @@ pub fn ssh_agent(patient: &mut Patient) -> Option<Seen> {
     let Some(path) = variable(&session, "SSH_AUTH_SOCK") else {
         return Some(Seen::ok("SSH_AUTH_SOCK is not set here: there is no agent to show"));
     };
-    let is_shown = path.starts_with(&format!("/run/user/{}/", user.uid))
+    let is_shown = path.starts_with(&format!("{}/", host_runtime(user.uid)))
         || path.starts_with(&format!("{}/", user.home));
     Some(match is_shown {
         true => Seen::ok(path.to_owned()),

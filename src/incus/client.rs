@@ -10,7 +10,6 @@ use super::error::Error;
 use super::http::{self, Body, Response};
 use super::socket::{self, Daemon};
 use super::types::{Envelope, Exec, Operation};
-use super::websocket;
 use super::wire::{broken, has_news, is_over, read_response, write_all};
 
 /// How long an answer may take. Incus answers in milliseconds; a loaded machine, or a daemon that
@@ -23,7 +22,7 @@ const SILENCE: Duration = Duration::from_secs(28);
 /// A connection to the daemon, in one project.
 #[derive(Debug)]
 pub struct Client {
-    daemon: Daemon,
+    pub(super) daemon: Daemon,
     project: Option<String>,
     pub(super) stream: UnixStream,
     /// Bytes that arrived and are not used yet.
@@ -41,15 +40,6 @@ pub struct Started {
     pub operation: String,
     /// The secrets of its websockets.
     pub secrets: std::collections::BTreeMap<String, String>,
-}
-
-/// A websocket that is open: the connection, and what was read behind the handshake.
-#[derive(Debug)]
-pub struct Stream {
-    /// The connection.
-    pub socket: UnixStream,
-    /// Bytes behind the handshake's answer.
-    pub rest: Vec<u8>,
 }
 
 impl Client {
@@ -282,41 +272,6 @@ impl Client {
         let secrets = metadata.ok_or_else(|| missing(doing, "websocket secrets"))?.fds;
         Ok(Started { operation, secrets })
     }
-
-    /// Opens the websockets `names` of a command, all at once.
-    ///
-    /// # Errors
-    /// Everything in [`Error`].
-    pub fn open_streams<const N: usize>(
-        &self,
-        started: &Started,
-        names: [&str; N],
-    ) -> Result<[Stream; N], Error> {
-        let doing = "connecting the command's streams";
-        let deadline = Instant::now() + PATIENCE;
-        let mut opened = Vec::with_capacity(N);
-        for name in names {
-            let secret =
-                started.secrets.get(name).ok_or_else(|| missing(doing, "a websocket secret"))?;
-            let query = format!("secret={}", percent_encode(secret));
-            let target = self.target(&format!("{}/websocket", started.operation), &query);
-            let mut socket = self.daemon.connect().map_err(|source| broken(doing, source))?;
-            let (request, key) = websocket::upgrade(&target);
-            write_all(&mut socket, &request).map_err(|source| broken(doing, source))?;
-            opened.push((Stream { socket, rest: Vec::new() }, key));
-        }
-        for (Stream { socket, rest }, key) in &mut opened {
-            let response = read_response(socket, rest, Body::Expected, doing, deadline)?;
-            if !websocket::is_granted(&response, key) {
-                return Err(match decode::<serde_json::Value>(doing, &response) {
-                    Err(error @ Error::Refused { .. }) => error,
-                    _ => Error::Malformed { doing, what: "it did not open a websocket".to_owned() },
-                });
-            }
-        }
-        let streams: Vec<Stream> = opened.into_iter().map(|(stream, _)| stream).collect();
-        streams.try_into().map_err(|_| missing(doing, "a websocket"))
-    }
 }
 
 impl AsFd for Client {
@@ -349,7 +304,7 @@ pub fn decode<T: DeserializeOwned>(
     })
 }
 
-fn missing(doing: &'static str, what: &str) -> Error {
+pub(super) fn missing(doing: &'static str, what: &str) -> Error {
     Error::Malformed { doing, what: format!("its answer has no {what}") }
 }
 

@@ -5,9 +5,10 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::client::{Client, Stream};
+use super::client::Client;
 use super::error::Error;
 use super::manage::Interrupted;
+use super::streams::Stream;
 use super::types::Exec;
 use super::websocket::{self, Decoder, Event};
 use crate::buffer::Buffer;

@@ -21,6 +21,7 @@ pub mod objects;
 pub mod socket;
 #[cfg(feature = "cli")]
 pub mod start_log;
+pub mod streams;
 pub mod types;
 #[cfg(feature = "cli")]
 pub mod upload;

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use crate::incus::client::Stream;
+use crate::incus::streams::Stream;
 use crate::incus::websocket::{self, Decoder, Event};
 use crate::run::output::Output;
 use crate::sys::fds::{self, Got};

@@ -214,6 +214,8 @@ fn switches(session: &Session) {
     assert_eq!(session.inside(&sockets).succeeds().stdout, "", "nothing of the session is left");
     let told = session.here("incusbox info dev --json | jq -r '.options.display.value'").succeeds();
     assert_eq!(told.stdout, "off\n");
+    // As in a box of a version that had no switches.
+    session.host.root("incus exec dev -- rm -r /etc/incusbox").succeeds();
     session.here("incusbox set dev display=on audio=on bus=on ssh-agent=on").succeeds();
     session.works("with all on again");
 }

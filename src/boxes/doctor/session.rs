@@ -9,18 +9,32 @@ use crate::boxes::remedy::Remedy;
 use crate::run::desktop::look;
 use crate::sys::signals::Signals;
 
-/// The session as this process sees it, where the switch is on; else what to say.
-fn session(patient: &Patient, switch: Switch) -> Option<Result<Desktop, Seen>> {
+/// What `look` sees in the session of now, where the switch is on.
+fn where_on(patient: &Patient, switch: Switch, look_at: fn(&Desktop) -> Seen) -> Option<Seen> {
     let (instance, user) = (patient.instance.as_ref()?, patient.user.as_ref()?);
-    let is_on = on(instance)?.contains(&switch);
-    Some(match is_on {
-        true => Ok(look(user.uid, |name| std::env::var_os(name))),
-        false => Err(Seen::ok(format!(
-            "off; incusbox set {} {}=on turns it on",
-            instance.name,
-            switch.name()
-        ))),
+    Some(match on(instance)?.contains(&switch) {
+        true => look_at(&look(user.uid, |name| std::env::var_os(name))),
+        false => {
+            let (name, switch) = (&instance.name, switch.name());
+            Seen::ok(format!("off; incusbox set {name} {switch}=on turns it on"))
+        }
     })
+}
+
+pub fn display(patient: &mut Patient) -> Option<Seen> {
+    where_on(patient, Switch::Display, windows)
+}
+
+pub fn audio(patient: &mut Patient) -> Option<Seen> {
+    where_on(patient, Switch::Audio, sound)
+}
+
+pub fn bus(patient: &mut Patient) -> Option<Seen> {
+    where_on(patient, Switch::Bus, messages)
+}
+
+pub fn ssh_agent(patient: &mut Patient) -> Option<Seen> {
+    where_on(patient, Switch::SshAgent, keys)
 }
 
 fn variable<'a>(session: &'a Desktop, name: &str) -> Option<&'a str> {
@@ -67,16 +81,12 @@ pub fn view(patient: &mut Patient) -> Option<Seen> {
     })
 }
 
-pub fn display(patient: &mut Patient) -> Option<Seen> {
-    let session = match session(patient, Switch::Display)? {
-        Ok(session) => session,
-        Err(seen) => return Some(seen),
-    };
-    let (x11, wayland) = (variable(&session, "DISPLAY"), variable(&session, "WAYLAND_DISPLAY"));
+fn windows(session: &Desktop) -> Seen {
+    let (x11, wayland) = (variable(session, "DISPLAY"), variable(session, "WAYLAND_DISPLAY"));
     if x11.is_none() && wayland.is_none() {
-        return Some(Seen::warning(
+        return Seen::warning(
             "neither DISPLAY nor WAYLAND_DISPLAY is set here: windows have nowhere to go",
-        ));
+        );
     }
     let mut ways = Vec::new();
     if let Some(name) = wayland {
@@ -85,41 +95,35 @@ pub fn display(patient: &mut Patient) -> Option<Seen> {
             false => format!("{}/{name}", host_runtime(session.uid)),
         };
         if !std::path::Path::new(&path).exists() {
-            return Some(Seen::warning(format!(
-                "WAYLAND_DISPLAY names `{path}`, which is not there"
-            )));
+            return Seen::warning(format!("WAYLAND_DISPLAY names `{path}`, which is not there"));
         }
         ways.push(format!("Wayland at {name}"));
     }
     if let Some(display) = x11 {
         let Some(number) = local_display(display.as_bytes()) else {
-            return Some(Seen::warning(format!(
+            return Seen::warning(format!(
                 "DISPLAY is `{display}`, which is not on this machine: a box cannot reach it"
-            )));
+            ));
         };
         if !std::path::Path::new(&format!("{X11_SOCKETS}/X{number}")).exists() {
-            return Some(Seen::warning(format!(
+            return Seen::warning(format!(
                 "the X server of `{display}` has no socket in /tmp/.X11-unix"
-            )));
+            ));
         }
         if session.cookie.is_empty() {
             let seen = Seen::warning(format!(
                 "XAUTHORITY has no cookie for `{display}`: the X server may refuse programs of the box"
             ));
-            return Some(seen.mend(Remedy::Advice(
+            return seen.mend(Remedy::Advice(
                 "xauth list shows the cookies; the session makes them at login".to_owned(),
-            )));
+            ));
         }
         ways.push(format!("X11 at {display}"));
     }
-    Some(Seen::ok(ways.join(", ")))
+    Seen::ok(ways.join(", "))
 }
 
-pub fn audio(patient: &mut Patient) -> Option<Seen> {
-    let session = match session(patient, Switch::Audio)? {
-        Ok(session) => session,
-        Err(seen) => return Some(seen),
-    };
+fn sound(session: &Desktop) -> Seen {
     let has = |name: &str| {
         std::path::Path::new(&format!("{}/{name}", host_runtime(session.uid))).exists()
     };
@@ -128,47 +132,85 @@ pub fn audio(patient: &mut Patient) -> Option<Seen> {
         .filter(|(_, socket)| has(socket))
         .map(|(name, _)| name)
         .collect();
-    Some(match found.is_empty() && variable(&session, "PULSE_SERVER").is_none() {
-        false => Seen::ok(match found.is_empty() {
-            true => "PULSE_SERVER names a server".to_owned(),
-            false => found.join(", "),
-        }),
-        true => Seen::warning("no sound server runs in your session")
+    match (found.is_empty(), variable(session, "PULSE_SERVER")) {
+        (false, _) => Seen::ok(found.join(", ")),
+        (true, Some(server)) => Seen::ok(format!("PULSE_SERVER is {server}")),
+        (true, None) => Seen::warning("no sound server runs in your session")
             .mend(Remedy::Advice("systemctl --user start pipewire-pulse".to_owned())),
-    })
+    }
 }
 
-pub fn bus(patient: &mut Patient) -> Option<Seen> {
-    let session = match session(patient, Switch::Bus)? {
-        Ok(session) => session,
-        Err(seen) => return Some(seen),
-    };
-    Some(match variable(&session, "DBUS_SESSION_BUS_ADDRESS") {
+fn messages(session: &Desktop) -> Seen {
+    match variable(session, "DBUS_SESSION_BUS_ADDRESS") {
         Some(address) if address.contains("unix:path=") => Seen::ok(address.to_owned()),
         Some(address) => {
             Seen::warning(format!("the session bus is at `{address}`, which a box cannot reach"))
                 .mend(Remedy::Advice("install dbus-user-session and log in again".to_owned()))
         }
         None => Seen::warning("DBUS_SESSION_BUS_ADDRESS is not set here: there is no session bus"),
-    })
+    }
 }
 
-pub fn ssh_agent(patient: &mut Patient) -> Option<Seen> {
-    let session = match session(patient, Switch::SshAgent)? {
-        Ok(session) => session,
-        Err(seen) => return Some(seen),
+fn keys(session: &Desktop) -> Seen {
+    let Some(path) = variable(session, "SSH_AUTH_SOCK") else {
+        return Seen::ok("SSH_AUTH_SOCK is not set here: there is no agent to show");
     };
-    let user = patient.user.as_ref()?;
-    let Some(path) = variable(&session, "SSH_AUTH_SOCK") else {
-        return Some(Seen::ok("SSH_AUTH_SOCK is not set here: there is no agent to show"));
-    };
-    let is_shown = path.starts_with(&format!("{}/", host_runtime(user.uid)))
-        || path.starts_with(&format!("{}/", user.home));
-    Some(match is_shown {
-        true => Seen::ok(path.to_owned()),
-        false => Seen::warning(format!("the ssh-agent is at `{path}`, which the box does not see"))
-            .mend(Remedy::Advice(
-                "start it at $XDG_RUNTIME_DIR/ssh-agent.socket, as in: ssh-agent -a \"$XDG_RUNTIME_DIR/ssh-agent.socket\"".to_owned(),
-            )),
-    })
+    // Boxes have a /tmp of their own; a path elsewhere may be in a home that they share.
+    if path.starts_with(&format!("{}/", host_runtime(session.uid))) || !path.starts_with("/tmp/") {
+        return Seen::ok(path.to_owned());
+    }
+    Seen::warning(format!("the ssh-agent is at `{path}`, and a box has a /tmp of its own"))
+        .mend(Remedy::Advice("ssh-agent -a \"$XDG_RUNTIME_DIR/ssh-agent.socket\"".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boxes::doctor::Status;
+
+    type Check = fn(&Desktop) -> Seen;
+    type Variables = &'static [(&'static str, &'static str)];
+
+    /// A session of a user who has no runtime directory.
+    fn session(variables: &[(&str, &str)]) -> Desktop {
+        let pair =
+            |(name, value): &(&str, &str)| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+        Desktop {
+            uid: 4_000_000,
+            environment: variables.iter().map(pair).collect(),
+            ..Desktop::default()
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_session_is_told() {
+        let wrong: [(Check, Variables, &str); 8] = [
+            (windows, &[], "neither DISPLAY nor"),
+            (windows, &[("WAYLAND_DISPLAY", "wayland-0")], "`/run/user/4000000/wayland-0`"),
+            (windows, &[("DISPLAY", "localhost:10.0")], "not on this machine"),
+            (windows, &[("DISPLAY", ":60123")], "no socket"),
+            (sound, &[], "no sound server"),
+            (messages, &[], "no session bus"),
+            (messages, &[("DBUS_SESSION_BUS_ADDRESS", "unix:abstract=/tmp/x")], "cannot reach"),
+            (keys, &[("SSH_AUTH_SOCK", "/tmp/ssh-x/agent.1")], "a /tmp of its own"),
+        ];
+        for (check, variables, words) in wrong {
+            let seen = check(&session(variables));
+            assert_eq!(seen.status, Status::Warning, "{words}");
+            assert!(seen.text.contains(words), "{}", seen.text);
+        }
+    }
+
+    #[test]
+    fn a_session_that_a_box_can_reach_is_well() {
+        let well: [(Check, Variables); 4] = [
+            (sound, &[("PULSE_SERVER", "tcp:sound")]),
+            (messages, &[("DBUS_SESSION_BUS_ADDRESS", "unix:path=/run/user/4000000/bus")]),
+            (keys, &[("SSH_AUTH_SOCK", "/run/user/4000000/ssh-agent.socket")]),
+            (keys, &[]),
+        ];
+        for (check, variables) in well {
+            assert_eq!(check(&session(variables)).status, Status::Ok);
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::protocol::Fd;
 use crate::incus::Client;
-use crate::incus::client::Stream;
+use crate::incus::streams::Stream;
 use crate::incus::types::Operation;
 use crate::incus::websocket::{self, Event};
 use crate::run::downlink::Downlink;

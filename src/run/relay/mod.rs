@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::protocol::{Exited, Failure, Fd, Fd1Or2, Request, Stream, ToAgent};
 use crate::buffer::Buffer;
-use crate::incus::client::Stream as Socket;
+use crate::incus::streams::Stream as Socket;
 use crate::run::downlink::Downlink;
 use crate::run::input::Input;
 use crate::run::output::Output;

@@ -10,6 +10,7 @@ use super::{box_name, connect, flag, missing, the_instance};
 use crate::boxes::create::Progress;
 use crate::boxes::error::Error;
 use crate::incus::Client;
+use crate::incus::instances::{PAUSE, UNAVAILABLE};
 use crate::incus::manage::{Action, Force};
 use crate::message;
 use crate::names::BoxName;
@@ -101,14 +102,15 @@ pub fn change(
     action: Action,
     force: Force,
 ) -> Result<(), Error> {
-    let (doing, already, verb) = match action {
-        Action::Start => ("starting the box", "is already running", "starting"),
-        Action::Stop => ("stopping the box", "is already stopped", "stopping"),
-        Action::Restart => ("restarting the box", "", "restarting"),
+    let (doing, verb) = match action {
+        Action::Start => ("starting the box", "starting"),
+        Action::Stop => ("stopping the box", "stopping"),
+        Action::Restart => ("restarting the box", "restarting"),
     };
     let mut shown = Shown::new(false);
     shown.step(&format!("{verb} {name}"));
     let began = Instant::now();
+    let mut action = action;
     let ended = loop {
         let operation = match client.change_state(name.as_str(), action, force) {
             Ok(operation) => operation,
@@ -117,6 +119,15 @@ pub fn change(
         let ended = client.watch(doing, &operation, signals, None).map_err(Error::from);
         let timed_out = matches!(&ended, Err(Error::Incus(error))
             if error.text().is_some_and(|text| text.contains("deadline exceeded")));
+        let unavailable = matches!(&ended, Err(Error::Incus(error)) if error.is_unavailable());
+        if unavailable && began.elapsed() < UNAVAILABLE {
+            if let Some(signal) = pause(signals)? {
+                return Err(Error::Signal(signal));
+            }
+            // What was to be restarted is stopped by now.
+            action = Action::Start;
+            continue;
+        }
         // An init that is just starting does not hear that it shall stop, so it is told again.
         if !timed_out || began.elapsed() >= SHUTDOWN {
             break ended;
@@ -126,7 +137,7 @@ pub fn change(
     match ended {
         Err(Error::Incus(error)) => {
             let text = error.text().unwrap_or_default().to_lowercase();
-            if !already.is_empty()
+            if action != Action::Restart
                 && (text.contains("already running") || text.contains("already stopped"))
             {
                 return Ok(());
@@ -147,6 +158,12 @@ pub fn change(
         }
         other => other,
     }
+}
+
+/// Waits a moment; a signal that came meanwhile.
+fn pause(signals: &mut Signals) -> Result<Option<i32>, Error> {
+    std::thread::sleep(PAUSE);
+    signals.take().map_err(|source| Error::Host { doing: "catching signals", source })
 }
 
 pub fn rename(matches: &ArgMatches) -> Result<ExitCode, Error> {

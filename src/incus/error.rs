@@ -86,6 +86,12 @@ impl Error {
             _ => None,
         }
     }
+
+    /// Whether a network or a storage pool is not up: a daemon that just started answers before all
+    /// of them are.
+    pub fn is_unavailable(&self) -> bool {
+        self.text().is_some_and(|text| text.contains("unavailable on this server"))
+    }
 }
 
 impl fmt::Display for Error {

@@ -1,7 +1,7 @@
 //! Asking about instances and starting them.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -12,6 +12,10 @@ use crate::names::distance;
 
 /// A start may have to mount a slow pool and set up devices.
 const START_PATIENCE: Duration = Duration::from_secs(120);
+/// How long a daemon that just started is given to bring up its networks.
+pub const UNAVAILABLE: Duration = Duration::from_secs(20);
+/// Between two tries of it.
+pub const PAUSE: Duration = Duration::from_millis(300);
 
 /// The devices of an instance, without its profiles'.
 #[derive(Debug, Default, Deserialize)]
@@ -90,8 +94,17 @@ impl Client {
         let doing = "starting the box";
         let target = self.target(&format!("/1.0/instances/{name}/state"), "");
         let body = br#"{"action":"start","timeout":-1,"force":false}"#;
-        let envelope = self.call::<serde::de::IgnoredAny>(doing, "PUT", &target, body)?;
-        self.wait(doing, &envelope.operation, START_PATIENCE)?.success(doing)
+        let began = Instant::now();
+        loop {
+            let envelope = self.call::<serde::de::IgnoredAny>(doing, "PUT", &target, body)?;
+            let started = self.wait(doing, &envelope.operation, START_PATIENCE)?.success(doing);
+            match started {
+                Err(error) if error.is_unavailable() && began.elapsed() < UNAVAILABLE => {
+                    std::thread::sleep(PAUSE);
+                }
+                ended => return ended,
+            }
+        }
     }
 }
 

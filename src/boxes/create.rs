@@ -12,12 +12,13 @@ use super::change::shares_home;
 use super::error::Error;
 use super::host::{self, HostUser, Machine};
 use super::lock::Lock;
+use super::network;
 use super::request::{self, Allowed, CREATING, Mapping, NESTED, Wanted};
-use super::settings::{Home, Settings};
+use super::settings::{Home, Network, Settings};
 use super::setup;
 use crate::agent::protocol::setup::{SetupRequest, SetupResult};
 use crate::incus::manage::{Action, Force};
-use crate::incus::objects::FullInstance;
+use crate::incus::objects::{FullInstance, Profile};
 use crate::incus::{self, Client};
 use crate::names::BoxName;
 use crate::run::agent_file::AgentFile;
@@ -52,6 +53,8 @@ pub struct Origin {
     pub name: String,
     /// Whether it has an init.
     pub init: Init,
+    /// The box that it is a copy of.
+    pub copied: Option<FullInstance>,
 }
 
 /// Whether what a box is made from has an init.
@@ -96,11 +99,16 @@ pub fn mapping(
     allowed: Allowed,
 ) -> Result<(Mapping, Option<String>), Error> {
     let Some(user) = user else { return Ok((Mapping::None, None)) };
+    let shows_files = settings.home != Home::None || !settings.volumes.is_empty();
+    // A process in the box with an id of the host's is, to the kernel, one of that user's.
+    if settings.isolated && !shows_files && settings.switches.is_empty() {
+        return Ok((Mapping::None, None));
+    }
     let missing = host::missing_sub_ids("/".as_ref(), user);
     if missing.is_empty() {
         return Ok((Mapping::Ids, None));
     }
-    if settings.home == Home::None && settings.volumes.is_empty() {
+    if !shows_files {
         return Ok((Mapping::None, None));
     }
     if allowed == Allowed::Restricted {
@@ -116,12 +124,12 @@ impl Creation<'_> {
     /// The request as it would be made.
     ///
     /// # Errors
-    /// [`Error::NoMapping`], and what asking for the root disk may meet.
+    /// [`Error::NoMapping`], and what asking for the profile may meet.
     pub fn request(&mut self) -> Result<Value, Error> {
         let (mapping, _) = mapping(self.user, self.settings, self.allowed())?;
-        let root_disk = self.root_disk()?;
+        let profile = self.profile()?;
         let token = "TOKEN".to_owned();
-        Ok(self.instance(&self.wanted(mapping, root_disk, &token)))
+        Ok(self.instance(&self.wanted(mapping, profile, &token)))
     }
 
     /// Makes the box.
@@ -137,10 +145,13 @@ impl Creation<'_> {
         if let Some(warning) = warning {
             self.progress.warning(&warning);
         }
-        let root_disk = self.root_disk()?;
+        let profile = self.profile()?;
+        if self.settings.network == Network::Isolated {
+            network::ensure_isolated(self.client)?;
+        }
         let token = token();
         let mine = format!("{CREATING} {token}");
-        let wanted = self.wanted(mapping, root_disk, &token);
+        let wanted = self.wanted(mapping, profile, &token);
         let request = self.instance(&wanted);
         let setup = request::setup(name, self.settings, self.user, wanted.switches());
         let setup = SetupRequest { is_new: true, ..setup };
@@ -177,7 +188,7 @@ impl Creation<'_> {
     fn wanted<'w>(
         &'w self,
         mapping: Mapping,
-        root_disk: Option<std::collections::BTreeMap<String, String>>,
+        profile: Option<Profile>,
         token: &'w str,
     ) -> Wanted<'w> {
         Wanted {
@@ -186,7 +197,8 @@ impl Creation<'_> {
             user: self.user,
             mapping,
             source: self.origin.source.clone(),
-            root_disk,
+            profile,
+            copied: self.origin.copied.as_ref(),
             image: &self.origin.name,
             allowed: self.allowed(),
             token,
@@ -201,16 +213,12 @@ impl Creation<'_> {
         request
     }
 
-    /// The root disk of the default profile, asked for only when its size is to be changed.
-    fn root_disk(&mut self) -> Result<Option<std::collections::BTreeMap<String, String>>, Error> {
-        if self.settings.disk.is_none() {
+    /// The default profile, asked for only when a device of it is to be another one.
+    fn profile(&mut self) -> Result<Option<Profile>, Error> {
+        if self.settings.disk.is_none() && self.settings.network == Network::Shared {
             return Ok(None);
         }
-        let profile = self.client.profile("default")?;
-        let is_root = |device: &std::collections::BTreeMap<String, String>| {
-            device.get("path").is_some_and(|path| path == "/")
-        };
-        Ok(profile.devices.into_values().find(is_root))
+        Ok(Some(self.client.profile("default")?))
     }
 
     /// Makes and starts the instance. Whether its profile is there and its name is free is not

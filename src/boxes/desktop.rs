@@ -83,7 +83,6 @@ pub fn turn(instance: &mut FullInstance, switch: Switch, is_on: bool, uid: u32) 
     }
     let mut uids: Vec<u32> = instance.devices.keys().filter_map(|name| uid_of(name)).collect();
     uids.push(uid);
-    let is_ours = |name: &str| name == X11_DEVICE || uid_of(name).is_some();
     let wanted: Devices = uids.iter().flat_map(|uid| devices(&now, *uid)).collect();
     instance.devices.retain(|name, _| !is_ours(name) || wanted.contains_key(name));
     for (name, device) in wanted {
@@ -91,6 +90,11 @@ pub fn turn(instance: &mut FullInstance, switch: Switch, is_on: bool, uid: u32) 
     }
     let (key, value) = fact(&now);
     instance.config.insert(key, value);
+}
+
+/// Whether a device is one of these.
+pub fn is_ours(device: &str) -> bool {
+    device == X11_DEVICE || uid_of(device).is_some()
 }
 
 fn uid_of(device: &str) -> Option<u32> {

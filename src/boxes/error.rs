@@ -39,6 +39,8 @@ pub enum Error {
     BeingMade { name: String },
     /// The user's ids cannot be mapped.
     NoMapping { user: String, missing: Vec<(&'static str, String)> },
+    /// The network of isolated boxes cannot be made.
+    NoIsolation { source: incus::Error },
     /// The box does not start; a new one is removed again.
     Start { name: String, source: incus::Error, log: Option<String>, is_new: bool },
     /// A step of the set-up in the box failed.
@@ -118,6 +120,10 @@ impl fmt::Display for Error {
                 "another incusbox is making the box `{name}` at this moment\nwait for it: incusbox list"
             ),
             Error::NoMapping { user, missing } => no_mapping(f, user, missing),
+            Error::NoIsolation { source } => write!(
+                f,
+                "an isolated box needs a network of its own, and that cannot be made: {source}\nmake the box without any network: --network none"
+            ),
             Error::Start { name, source, log, is_new } => {
                 let removed = if *is_new { ", and was removed again" } else { "" };
                 write!(f, "the box `{name}` does not start{removed}: {source}")?;

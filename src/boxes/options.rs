@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::settings::on_or_off;
 use crate::names::distance;
 
 /// What an option's value is.
@@ -70,6 +71,22 @@ pub const OPTIONS: &[BoxOption] = &[
         When::Create,
         Some("shared"),
         "Home in the box: the host's, one of the box's own, or a directory of the host",
+    ),
+    option(
+        "isolated",
+        Kind::Switch,
+        "on|off",
+        When::Create,
+        Some("off"),
+        "Show the box nothing of yours: no home, session, id or neighbours, no containers inside",
+    ),
+    option(
+        "network",
+        Kind::Text,
+        "shared|isolated|none",
+        When::Create,
+        Some("shared"),
+        "Network: with the other boxes, only the internet, or none",
     ),
     option(
         "volume",
@@ -189,9 +206,24 @@ pub const OPTIONS: &[BoxOption] = &[
     ),
 ];
 
+/// What holds in an isolated box where it is not said at the same place.
+const ISOLATED: &[(&str, &str)] = &[
+    ("home", "none"),
+    ("network", "isolated"),
+    ("nesting", "off"),
+    ("display", "off"),
+    ("audio", "off"),
+    ("bus", "off"),
+    ("ssh-agent", "off"),
+];
+
 /// The option of this name.
 pub fn named(name: &str) -> Option<&'static BoxOption> {
     OPTIONS.iter().find(|option| option.name == name)
+}
+
+fn when_isolated(name: &str) -> Option<&'static str> {
+    ISOLATED.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
 }
 
 /// The option most like `name`, for "did you mean".
@@ -211,9 +243,15 @@ impl Values {
     }
 
     /// Takes over what is not given here. Lists are joined, the other's first: packages that a
-    /// configuration wants for all boxes are wanted for this one too.
+    /// configuration wants for all boxes are wanted for this one too. Where this is to be isolated,
+    /// what the other says of a box that may not be is not meant for it.
     pub fn underlay(&mut self, other: &Values) {
+        let is_isolated = self.is_isolated();
         for (name, values) in &other.0 {
+            let opens = || *name == "volume" || when_isolated(name).is_some();
+            if is_isolated && opens() {
+                continue;
+            }
             let is_list = named(name).is_some_and(|option| option.kind == Kind::List);
             match self.0.get_mut(name) {
                 Some(own) if is_list => {
@@ -231,8 +269,16 @@ impl Values {
 
     /// The one value of an option, or its default.
     pub fn one(&self, name: &'static str) -> Option<&str> {
-        let given = self.0.get(name).and_then(|values| values.last()).map(String::as_str);
-        given.or_else(|| named(name)?.default)
+        let isolated = || self.is_isolated().then(|| when_isolated(name)).flatten();
+        self.given(name).or_else(isolated).or_else(|| named(name)?.default)
+    }
+
+    fn given(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.last().map(String::as_str)
+    }
+
+    fn is_isolated(&self) -> bool {
+        self.given("isolated").is_some_and(|value| on_or_off("isolated", value) == Ok(true))
     }
 
     /// All values of an option.
@@ -244,6 +290,38 @@ impl Values {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn values(pairs: &[(&str, &str)]) -> Values {
+        let mut values = Values::default();
+        for (name, value) in pairs {
+            values.set(named(name).expect("an option"), vec![(*value).to_owned()]);
+        }
+        values
+    }
+
+    #[test]
+    fn what_all_boxes_get_is_not_for_an_isolated_one() {
+        let all = values(&[("display", "on"), ("volume", "/srv"), ("cpus", "2")]);
+        let mut isolated = values(&[("isolated", "on"), ("audio", "on")]);
+        isolated.underlay(&all);
+        assert_eq!(
+            (isolated.one("home"), isolated.one("network")),
+            (Some("none"), Some("isolated"))
+        );
+        assert_eq!((isolated.one("display"), isolated.one("audio")), (Some("off"), Some("on")));
+        assert!(isolated.all("volume").is_empty());
+        assert_eq!(isolated.one("cpus"), Some("2"));
+        let mut not = values(&[("isolated", "off")]);
+        not.underlay(&values(&[("isolated", "on")]));
+        assert_eq!(not.one("home"), Some("shared"));
+    }
+
+    #[test]
+    fn every_switch_of_the_session_is_off_in_an_isolated_box() {
+        for switch in crate::agent::protocol::desktop::Switch::ALL {
+            assert_eq!(when_isolated(switch.name()), Some("off"), "{}", switch.name());
+        }
+    }
 
     #[test]
     fn a_mistyped_option_has_a_near_one() {

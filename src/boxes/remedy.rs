@@ -136,7 +136,8 @@ pub fn bridge_of(uid: u32) -> Option<Remedy> {
     Some(Remedy::as_root(&[&words[..], &["ipv4.nat=true", "ipv6.address=none"]].concat()))
 }
 
-fn routes() -> String {
+/// `/proc/net/route`.
+pub fn routes() -> String {
     std::fs::read_to_string("/proc/net/route").unwrap_or_default()
 }
 
@@ -151,7 +152,7 @@ fn random_ula() -> std::io::Result<String> {
 
 /// The first of some private /24 networks that none of the routes overlaps, as the bridge's own
 /// address in it. `routes` is `/proc/net/route`: hexadecimal numbers in the host's byte order.
-fn free_subnet(routes: &str) -> Option<String> {
+pub fn free_subnet(routes: &str) -> Option<String> {
     let taken: Vec<(u32, u32)> = routes
         .lines()
         .skip(1)

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 
 use super::desktop;
 use super::host::{self, HostUser, Machine};
+use super::network;
 use super::settings::{Home, Intercept, Settings};
 use crate::agent::protocol::desktop::Switch;
 use crate::agent::protocol::setup::{SetupRequest, UserAccount};
-use crate::incus::objects::{Devices, Profile};
+use crate::incus::objects::{Devices, FullInstance, Profile};
 
 /// The profile that boxes with containers inside have.
 pub const NESTED: &str = "incusbox-nested";
@@ -44,8 +45,10 @@ pub struct Wanted<'a> {
     pub mapping: Mapping,
     /// `source` of the request: the image or the instance to copy.
     pub source: Value,
-    /// The root disk as the profiles have it, when its size is to be changed.
-    pub root_disk: Option<BTreeMap<String, String>>,
+    /// The default profile, when a device of it is to be another one.
+    pub profile: Option<Profile>,
+    /// The box that it is a copy of. Incus gives the copy what the request does not mention.
+    pub copied: Option<&'a FullInstance>,
     /// What the user named as its image.
     pub image: &'a str,
     /// What the daemon allows.
@@ -72,10 +75,20 @@ pub fn instance(wanted: &Wanted<'_>) -> Value {
     if let Some(user) = wanted.user {
         devices.extend(desktop::devices(wanted.switches(), user.uid));
     }
-    if let (Some(size), Some(root)) = (&settings.disk, &wanted.root_disk) {
-        let mut root = root.clone();
-        root.insert("size".to_owned(), size.clone());
-        devices.insert("root".to_owned(), root);
+    if let Some(profile) = &wanted.profile {
+        devices.extend(network::devices(settings.network, profile));
+        let is_root =
+            |device: &&BTreeMap<String, String>| device.get("path").is_some_and(|path| path == "/");
+        let root = profile.devices.values().find(is_root);
+        if let (Some(size), Some(mut root)) = (&settings.disk, root.cloned()) {
+            root.insert("size".to_owned(), size.clone());
+            devices.insert("root".to_owned(), root);
+        }
+    }
+    for name in wanted.copied.iter().flat_map(|copied| copied.devices.keys()) {
+        if is_decided_here(name, settings) && !devices.contains_key(name) {
+            devices.insert(name.clone(), [("type".to_owned(), "none".to_owned())].into());
+        }
     }
     json!({
         "name": wanted.name,
@@ -88,6 +101,14 @@ pub fn instance(wanted: &Wanted<'_>) -> Value {
     })
 }
 
+/// Whether a device is there because of an option; in an isolated box every one is but the root disk
+/// and the network.
+fn is_decided_here(device: &str, settings: &Settings) -> bool {
+    let is_ours = device.starts_with("home-") || device.starts_with("volume-");
+    let is_the_boxs_own = ["root", "eth0"].contains(&device);
+    is_ours || desktop::is_ours(device) || (settings.isolated && !is_the_boxs_own)
+}
+
 fn config(wanted: &Wanted<'_>) -> BTreeMap<String, String> {
     let settings = wanted.settings;
     let mut config = BTreeMap::new();
@@ -98,6 +119,12 @@ fn config(wanted: &Wanted<'_>) -> BTreeMap<String, String> {
     set("user.incusbox.state", &format!("{CREATING} {}", wanted.token));
     set("user.incusbox.image", wanted.image);
     set("user.incusbox.home", &settings.home.to_string());
+    if settings.isolated {
+        set("user.incusbox.isolated", "true");
+        // Ids that no other box has, and no word with Incus from inside.
+        set("security.idmap.isolated", "true");
+        set("security.guestapi", "false");
+    }
     if let Some(options) = recorded(settings) {
         set("user.incusbox.options", &options);
     }
@@ -109,6 +136,23 @@ fn config(wanted: &Wanted<'_>) -> BTreeMap<String, String> {
             set("raw.idmap", &id_map(user));
         }
     }
+    if let Some(copied) = wanted.copied {
+        let of_options = [
+            "raw.idmap",
+            "security.guestapi",
+            "security.idmap.isolated",
+            "user.incusbox.isolated",
+            "user.incusbox.options",
+        ];
+        for key in of_options {
+            if copied.config.contains_key(key) {
+                config.entry(key.to_owned()).or_default();
+            }
+        }
+    }
+    let mut set = |key: &str, value: &str| {
+        config.insert(key.to_owned(), value.to_owned());
+    };
     let limits = [
         ("limits.cpu", &settings.cpus),
         ("limits.memory", &settings.memory),
@@ -290,6 +334,12 @@ mod tests {
         }
     }
 
+    fn profile() -> Profile {
+        let text = r#"{"name":"default","devices":{"root":{"type":"disk","path":"/"},
+            "eth0":{"type":"nic","network":"incusbr0"}}}"#;
+        serde_json::from_str(text).expect("a profile")
+    }
+
     fn request(pairs: &[(&str, &str)], mapping: Mapping) -> Value {
         let mut values = Values::default();
         for (name, value) in pairs {
@@ -303,7 +353,8 @@ mod tests {
             user: Some(&user),
             mapping,
             source: json!({ "type": "image", "alias": "x" }),
-            root_disk: Some([("path".to_owned(), "/".to_owned())].into()),
+            profile: Some(profile()),
+            copied: None,
             image: "x",
             allowed: Allowed::All,
             token: "t",
@@ -341,8 +392,54 @@ mod tests {
             Mapping::Ids,
         );
         assert_eq!(made["config"]["limits.cpu"], "3");
-        assert_eq!(made["devices"]["root"], json!({ "path": "/", "size": "5GiB" }));
+        let root = json!({ "type": "disk", "path": "/", "size": "5GiB" });
+        assert_eq!(made["devices"]["root"], root);
         assert_eq!(made["profiles"], json!(["default"]));
+    }
+
+    #[test]
+    fn an_isolated_box_has_nothing_of_the_hosts() {
+        let made = request(&[("isolated", "on")], Mapping::None);
+        let devices: Vec<&String> = made["devices"].as_object().expect("devices").keys().collect();
+        assert_eq!(devices, ["eth0"]);
+        assert_eq!(made["devices"]["eth0"]["security.port_isolation"], "true");
+        assert_eq!(made["profiles"], json!(["default"]));
+        assert_eq!(made["config"]["raw.idmap"], Value::Null);
+        assert_eq!(made["config"]["user.incusbox.switches"], "none");
+        assert_eq!(made["config"]["security.idmap.isolated"], "true");
+    }
+
+    #[test]
+    fn a_copy_has_what_it_shall_have_and_not_what_the_original_had() {
+        let text = r#"{"name":"a","status":"Stopped","config":{"raw.idmap":"both 1000 1000"},
+            "devices":{"home-1000":{"type":"disk"},"x11":{"type":"disk"},"usb":{"type":"usb"}}}"#;
+        let original: FullInstance = serde_json::from_str(text).expect("an instance");
+        let user = dev(1000, 1000);
+        for (option, kept) in [("home", "usb"), ("isolated", "eth0")] {
+            let mut values = Values::default();
+            let value = if option == "home" { "none" } else { "on" };
+            values.set(named(option).expect("an option"), vec![value.to_owned()]);
+            values.set(named("display").expect("an option"), vec!["off".to_owned()]);
+            let settings = Settings::new(&values).expect("settings");
+            let made = instance(&Wanted {
+                name: "b",
+                settings: &settings,
+                user: Some(&user),
+                mapping: Mapping::None,
+                source: json!({ "type": "copy", "source": "a" }),
+                profile: Some(profile()),
+                copied: Some(&original),
+                image: "a copy of a",
+                allowed: Allowed::All,
+                token: "t",
+            });
+            assert_eq!(made["devices"]["home-1000"]["type"], "none", "{option}");
+            assert_eq!(made["devices"]["x11"]["type"], "none", "{option}");
+            assert_eq!(made["config"]["raw.idmap"], "", "{option}");
+            // Incus adds what is not mentioned.
+            let is_off = made["devices"]["usb"]["type"] == "none";
+            assert_eq!(is_off, kept != "usb");
+        }
     }
 
     #[test]

@@ -26,6 +26,27 @@ impl fmt::Display for Home {
     }
 }
 
+/// What of the network a box reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// What the default profile of Incus gives: the other boxes and the internet.
+    Shared,
+    /// Only the internet.
+    Isolated,
+    /// Nothing.
+    None,
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Network::Shared => "shared",
+            Network::Isolated => "isolated",
+            Network::None => "none",
+        })
+    }
+}
+
 /// A directory or file of the host that the box sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Volume {
@@ -55,6 +76,10 @@ pub struct Settings {
     pub image: Option<String>,
     /// Where the home comes from.
     pub home: Home,
+    /// Whether it is shown nothing of the user's unless told otherwise.
+    pub isolated: bool,
+    /// What of the network it reaches.
+    pub network: Network,
     /// What of the host is shown in the box.
     pub volumes: Vec<Volume>,
     /// Packages to install.
@@ -117,6 +142,13 @@ impl Settings {
         Ok(Settings {
             image: text("image"),
             home: home(values.one("home").unwrap_or("shared"))?,
+            isolated: switch(values, "isolated")?,
+            network: match values.one("network") {
+                None | Some("shared") => Network::Shared,
+                Some("isolated") => Network::Isolated,
+                Some("none") => Network::None,
+                Some(other) => return Err(bad("network", other, "shared, isolated or none")),
+            },
             volumes: values
                 .all("volume")
                 .iter()
@@ -296,6 +328,8 @@ mod tests {
             ("set", "novalue"),
             ("shell", "bash"),
             ("intercept", "maybe"),
+            ("network", "wifi"),
+            ("isolated", "rather"),
         ] {
             let error = Settings::new(&values(&[(name, value)])).expect_err(value);
             assert_eq!((error.option, error.value.as_str()), (name, value));

@@ -14,6 +14,7 @@ use crate::boxes::create::{Progress, ensure_profile};
 use crate::boxes::desktop;
 use crate::boxes::error::Error;
 use crate::boxes::host::HostUser;
+use crate::boxes::options::{Values, named};
 use crate::boxes::request::{self, Allowed};
 use crate::boxes::settings::Settings;
 use crate::boxes::setup;
@@ -51,13 +52,14 @@ pub fn define(command: Command) -> Command {
 pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let name = box_name(matches)?;
     let mut values = given(matches, |option| OPTIONS.contains(&option.name));
+    let mut client = connect(matches)?;
+    let there = the_instance(&mut client, &name)?;
+    keep_isolated(&mut values, &there);
     values.underlay(&Config::load()?.values_for(name.as_str()));
     let settings = Settings::new(&values)?;
     let user = HostUser::calling()
         .map_err(|source| Error::Host { doing: "finding out who you are", source })?;
-    let mut client = connect(matches)?;
     let mut signals = catch()?;
-    let there = the_instance(&mut client, &name)?;
     if there.kind != "container" {
         return Err(Error::Usage(format!(
             "`{name}` is a virtual machine; only containers can be boxes"
@@ -71,6 +73,15 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     shown.clear();
     message::say(super::PROGRAM, format!("`{name}` is a box: incusbox enter {name}"));
     Ok(ExitCode::SUCCESS)
+}
+
+/// An isolated box stays one unless it is said otherwise.
+pub fn keep_isolated(values: &mut Values, there: &FullInstance) {
+    if let (Some(_), Some(option)) = (there.fact("isolated"), named("isolated")) {
+        let mut isolated = Values::default();
+        isolated.set(option, vec!["on".to_owned()]);
+        values.underlay(&isolated);
+    }
 }
 
 fn allowed(client: &Client) -> Allowed {

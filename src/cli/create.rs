@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 
-use super::adopt::adopt_one;
+use super::adopt::{adopt_one, keep_isolated};
 use super::lifecycle::catch;
 use super::progress::Shown;
-use super::{connect, flag, json_flag, print_json};
+use super::{connect, flag, json_flag, print_json, the_instance};
 use crate::agent::protocol::setup::SetupResult;
 use crate::boxes::create::{Creation, Init, Origin, Progress, remove};
 use crate::boxes::error::Error;
@@ -17,10 +17,11 @@ use crate::boxes::host::HostUser;
 use crate::boxes::images::file::{ImageFile, Init as FileInit, Progress as FileProgress};
 use crate::boxes::images::{self, Remotes, Source};
 use crate::boxes::options::{BoxOption, Kind, OPTIONS, Values};
-use crate::boxes::settings::Settings;
+use crate::boxes::settings::{Network, Settings};
 use crate::config::Config;
 use crate::incus::Client;
 use crate::incus::images::Novelty;
+use crate::incus::objects::FullInstance;
 use crate::message;
 use crate::names::BoxName;
 use crate::sys::signals::Signals;
@@ -78,7 +79,15 @@ pub fn define_options(command: Command, is_one: fn(&BoxOption) -> bool) -> Comma
 
 /// `no-NAME` for a switch.
 fn no_name(name: &str) -> Option<&'static str> {
-    let all = ["no-sudo", "no-nesting", "no-display", "no-audio", "no-bus", "no-ssh-agent"];
+    let all = [
+        "no-isolated",
+        "no-sudo",
+        "no-nesting",
+        "no-display",
+        "no-audio",
+        "no-bus",
+        "no-ssh-agent",
+    ];
     all.into_iter().find(|no| &no[3..] == name)
 }
 
@@ -86,8 +95,16 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let name = BoxName::new(matches.get_one::<String>("name").cloned().unwrap_or_default())?;
     let config = Config::load()?;
     let mut values = given(matches, |_| true);
+    let mut client = connect(matches)?;
+    let copied = match matches.get_one::<String>("clone") {
+        Some(other) => Some(the_instance(&mut client, &BoxName::new(other)?)?),
+        None => None,
+    };
+    if let Some(copied) = &copied {
+        keep_isolated(&mut values, copied);
+    }
     values.underlay(&config.values_for(name.as_str()));
-    make(matches, &name, &values).map(|()| ExitCode::SUCCESS)
+    make(matches, &mut client, &name, &values, copied).map(|()| ExitCode::SUCCESS)
 }
 
 /// The image of the default box.
@@ -98,7 +115,7 @@ pub fn default_image(config: &Config, name: &BoxName) -> String {
 
 /// Makes the default box.
 pub fn make_default(matches: &ArgMatches, config: &Config, name: &BoxName) -> Result<(), Error> {
-    make(matches, name, &config.values_for(name.as_str()))
+    make(matches, &mut connect(matches)?, name, &config.values_for(name.as_str()), None)
 }
 
 /// The image that matches the host.
@@ -127,24 +144,29 @@ pub fn has(matches: &ArgMatches, name: &str) -> bool {
     matches.try_get_one::<bool>(name).ok().flatten().copied().unwrap_or(false)
 }
 
-fn make(matches: &ArgMatches, name: &BoxName, values: &Values) -> Result<(), Error> {
+fn make(
+    matches: &ArgMatches,
+    client: &mut Client,
+    name: &BoxName,
+    values: &Values,
+    copied: Option<FullInstance>,
+) -> Result<(), Error> {
     let settings = Settings::new(values)?;
     let user = HostUser::calling()
         .map_err(|source| Error::Host { doing: "finding out who you are", source })?;
-    let mut client = connect(matches)?;
     let mut signals = catch()?;
     let mut shown = Shown::new(has(matches, "verbose"));
     if let Some(path) = matches.try_get_one::<String>("image-file").ok().flatten() {
         let file = ImageFile::open(Path::new(path)).map_err(images::Error::from)?;
         if file.backup().is_some() {
             let what = (&file, &settings, user.as_ref());
-            restore(&mut client, &mut signals, &mut shown, name, what)?;
+            restore(client, &mut signals, &mut shown, name, what)?;
             return ready(name, &mut shown);
         }
     }
-    let Chosen { origin, temporary } = choose(matches, &mut client, &settings, &mut shown)?;
+    let Chosen { origin, temporary } = choose(matches, client, &settings, copied, &mut shown)?;
     let mut creation = Creation {
-        client: &mut client,
+        client,
         signals: &mut signals,
         progress: &mut shown,
         name,
@@ -154,11 +176,11 @@ fn make(matches: &ArgMatches, name: &BoxName, values: &Values) -> Result<(), Err
     };
     if has(matches, "dry-run") {
         let request = creation.request();
-        forget(&mut client, temporary);
+        forget(client, temporary);
         return print_json(&request?);
     }
     let result = creation.run();
-    forget(&mut client, temporary);
+    forget(client, temporary);
     let result = result?;
     match has(matches, "json") {
         true => {
@@ -202,21 +224,22 @@ fn choose(
     matches: &ArgMatches,
     client: &mut Client,
     settings: &Settings,
+    copied: Option<FullInstance>,
     shown: &mut Shown,
 ) -> Result<Chosen, Error> {
-    let text = |name: &str| matches.try_get_one::<String>(name).ok().flatten();
-    if let Some(other) = text("clone") {
-        let other = BoxName::new(other)?;
-        let source = json!({ "type": "copy", "source": other.as_str() });
-        let origin = Origin { source, name: format!("a copy of {other}"), init: Init::Own };
+    if let Some(other) = copied {
+        let source = json!({ "type": "copy", "source": other.name });
+        let name = format!("a copy of {}", other.name);
+        let origin = Origin { source, name, init: Init::Own, copied: Some(other) };
         return Ok(Chosen { origin, temporary: None });
     }
-    if let Some(path) = text("image-file") {
+    if let Some(path) = matches.try_get_one::<String>("image-file").ok().flatten() {
         return import(client, path, shown);
     }
     let image = settings.image.clone().unwrap_or_else(host_image);
     let found = images::find(client, &Remotes::load()?, &image)?;
-    let origin = Origin { source: value(&found.source)?, name: image, init: Init::Own };
+    let origin =
+        Origin { source: value(&found.source)?, name: image, init: Init::Own, copied: None };
     Ok(Chosen { origin, temporary: None })
 }
 
@@ -238,7 +261,8 @@ fn import(client: &mut Client, path: &str, shown: &mut Shown) -> Result<Chosen, 
         FileInit::Missing => Init::Agents,
         FileInit::Unknown => Init::Unknown,
     };
-    let origin = Origin { source: value(&Source::here(&imported.fingerprint))?, name, init };
+    let source = value(&Source::here(&imported.fingerprint))?;
+    let origin = Origin { source, name, init, copied: None };
     let temporary = (imported.novelty == Novelty::New).then_some(imported.fingerprint);
     Ok(Chosen { origin, temporary })
 }
@@ -256,6 +280,11 @@ fn restore(
     name: &BoxName,
     (file, settings, user): (&ImageFile, &Settings, Option<&HostUser>),
 ) -> Result<(), Error> {
+    if settings.isolated || settings.network != Network::Shared {
+        return Err(Error::Usage(
+            "a backup comes back as it was, with all that it was shown\nleave out --isolated and --network, or make a box from an image".to_owned(),
+        ));
+    }
     if let Ok(there) = client.full_instance(name.as_str()) {
         return Err(Error::Exists { name: name.to_string(), is_box: there.is_box() });
     }

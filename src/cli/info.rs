@@ -9,6 +9,7 @@ use super::list::described;
 use super::{box_argument, box_name, connect, json_flag, print, print_json, the_instance};
 use crate::boxes::desktop;
 use crate::boxes::error::Error;
+use crate::boxes::network;
 use crate::boxes::options::{OPTIONS, When};
 use crate::incus::objects::FullInstance;
 use crate::message::printable;
@@ -54,6 +55,10 @@ fn options(there: &FullInstance) -> Value {
             "nesting" => on("security.nesting"),
             "intercept" => on("security.syscalls.intercept.mknod"),
             "display" | "audio" | "bus" | "ssh-agent" => switch(there, option.name),
+            "isolated" if there.is_box() => {
+                json!(if there.fact("isolated").is_some() { "on" } else { "off" })
+            }
+            "network" => json!(network::of(there).to_string()),
             "image" | "home" | "shell" => json!(there.fact(option.name)),
             _ => return None,
         };

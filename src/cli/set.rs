@@ -81,6 +81,14 @@ fn turn(there: &mut FullInstance, switch: Switch, value: &str) -> Result<(Switch
         )));
     };
     let is_mapped = there.config.get("raw.idmap").is_some_and(|map| host::is_mapped(map, user.uid));
+    if is_on && !is_mapped && there.fact("isolated").is_some() {
+        return Err(Error::Usage(format!(
+            "`{}` needs your user id in the box, and `{}` was made isolated, without it\nmake another one: incusbox create --isolated --{} NAME",
+            switch.name(),
+            there.name,
+            switch.name()
+        )));
+    }
     if is_on && !is_mapped {
         return Err(Error::Usage(format!(
             "`{}` needs your user id in the box, and `{}` has it not\nmake that possible for new boxes: incusbox setup",

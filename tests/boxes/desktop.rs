@@ -7,7 +7,7 @@ use crate::support::Outcome;
 const SERVERS: &[&str] = &["x11", "wayland", "audio", "notifications", "ssh-agent"];
 
 /// A host with a session of its user's, and the box `dev` there.
-struct Session {
+pub struct Session {
     host: Host,
     user: String,
 }
@@ -35,7 +35,7 @@ impl Session {
     }
 
     /// Runs a shell script in the session.
-    fn here(&self, text: &str) -> Outcome {
+    pub fn here(&self, text: &str) -> Outcome {
         script(&["--session", &self.host.0, &self.user, "run", "sh", "-c", text])
     }
 
@@ -111,6 +111,7 @@ fn a_session(suite: &str) {
     session.here("incusbox restart dev").succeeds();
     session.works("after a restart of the box");
     another_login(&session);
+    crate::isolated::is_out_of_reach_of_everything(&session);
     switches(&session);
 }
 

@@ -16,6 +16,7 @@ mod desktop;
 mod doctor;
 mod files;
 mod hosts;
+mod isolated;
 mod lifecycle;
 mod messages;
 mod nested;

@@ -11,7 +11,8 @@ use super::create::mapping;
 use super::desktop;
 use super::error::Error;
 use super::host::HostUser;
-use super::request::{self, Allowed, Mapping, NESTED};
+use super::nesting::{Allowed, NESTED};
+use super::request::{self, Mapping};
 use super::settings::{Home, Settings};
 use crate::incus::objects::FullInstance;
 

@@ -12,8 +12,9 @@ use super::change::shares_home;
 use super::error::Error;
 use super::host::{self, HostUser, Machine};
 use super::lock::Lock;
+use super::nesting::{Allowed, NESTED, nested_profile};
 use super::network;
-use super::request::{self, Allowed, CREATING, Mapping, NESTED, Wanted};
+use super::request::{self, CREATING, Mapping, Wanted};
 use super::settings::{Home, Network, Settings};
 use super::setup;
 use crate::agent::protocol::setup::{SetupRequest, SetupResult};
@@ -329,7 +330,7 @@ impl Creation<'_> {
 /// Everything in [`incus::Error`].
 pub fn ensure_profile(client: &mut Client) -> Result<(), incus::Error> {
     let allowed = if client.daemon().restricted { Allowed::Restricted } else { Allowed::All };
-    let profile = request::nested_profile(allowed, Machine::here());
+    let profile = nested_profile(allowed, Machine::here());
     match client.create_profile(&profile) {
         Err(error) if !error.text().is_some_and(|text| text.contains("already exists")) => {
             Err(error)

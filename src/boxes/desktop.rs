@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::host::HostUser;
-use super::request::{Allowed, Mapping};
+use super::nesting::Allowed;
+use super::request::Mapping;
 use crate::agent::protocol::desktop::{Switch, X11, X11_SOCKETS, host_runtime, runtime};
 use crate::incus::objects::{Devices, FullInstance};
 

@@ -11,6 +11,7 @@ pub(crate) mod error;
 pub(crate) mod host;
 pub mod images;
 pub(crate) mod lock;
+pub(crate) mod nesting;
 pub(crate) mod network;
 pub(crate) mod options;
 pub(crate) mod remedy;

@@ -5,20 +5,16 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::desktop;
-use super::host::{self, HostUser, Machine};
+use super::host::{self, HostUser};
+use super::nesting::{Allowed, INTERCEPTIONS, NESTED};
 use super::network;
 use super::settings::{Home, Intercept, Settings};
 use crate::agent::protocol::desktop::Switch;
 use crate::agent::protocol::setup::{SetupRequest, UserAccount};
 use crate::incus::objects::{Devices, FullInstance, Profile};
 
-/// The profile that boxes with containers inside have.
-pub const NESTED: &str = "incusbox-nested";
 /// What `user.incusbox.state` says until a box is ready.
 pub const CREATING: &str = "creating";
-
-const INTERCEPTIONS: [&str; 2] =
-    ["security.syscalls.intercept.mknod", "security.syscalls.intercept.setxattr"];
 
 /// How the user's ids get into the box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,47 +238,6 @@ pub fn devices(settings: &Settings, user: Option<&HostUser>, mapping: Mapping) -
     devices
 }
 
-/// What a daemon allows in a profile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Allowed {
-    /// Everything.
-    All,
-    /// What `incus-user` lets a confined user have: no devices of the host's, no interception.
-    Restricted,
-}
-
-/// The profile [`NESTED`].
-pub fn nested_profile(allowed: Allowed, machine: Machine) -> Profile {
-    let mut config = BTreeMap::new();
-    config.insert("security.nesting".to_owned(), "true".to_owned());
-    let mut devices = Devices::new();
-    if allowed == Allowed::All {
-        if machine.has_security_module {
-            for key in INTERCEPTIONS {
-                config.insert(key.to_owned(), "true".to_owned());
-            }
-        }
-        for path in ["/dev/fuse", "/dev/net/tun"] {
-            let name = path.rsplit('/').next().unwrap_or_default();
-            let device = [
-                ("type", "unix-char"),
-                ("source", path),
-                ("path", path),
-                // A host without the device has boxes all the same.
-                ("required", "false"),
-            ];
-            let device = device.map(|(key, value)| (key.to_owned(), value.to_owned()));
-            let mut device = BTreeMap::from(device);
-            if !machine.is_container {
-                device.insert("mode".to_owned(), "0666".to_owned());
-            }
-            devices.insert(name.to_owned(), device);
-        }
-    }
-    let description = "Boxes of incusbox that run containers inside".to_owned();
-    Profile { name: NESTED.to_owned(), description, config, devices }
-}
-
 /// What the agent is told to make of the box. `switches` are those that are on.
 pub fn setup(
     name: &str,
@@ -395,6 +350,8 @@ mod tests {
         let root = json!({ "type": "disk", "path": "/", "size": "5GiB" });
         assert_eq!(made["devices"]["root"], root);
         assert_eq!(made["profiles"], json!(["default"]));
+        let told = request(&[("intercept", "off")], Mapping::Ids);
+        assert_eq!(told["config"][INTERCEPTIONS[0]], "false");
     }
 
     #[test]
@@ -452,30 +409,5 @@ mod tests {
     #[test]
     fn other_ids_of_user_and_group_are_mapped_each_by_itself() {
         assert_eq!(id_map(&dev(1000, 100)), "uid 1000 1000\ngid 100 100");
-    }
-
-    #[test]
-    fn the_profile_intercepts_only_where_that_works_and_is_allowed() {
-        let intercepted = |allowed, has_security_module| {
-            let machine = Machine { has_security_module, is_container: false };
-            nested_profile(allowed, machine).config.contains_key(INTERCEPTIONS[0])
-        };
-        assert!(intercepted(Allowed::All, true));
-        assert!(!intercepted(Allowed::All, false));
-        assert!(!intercepted(Allowed::Restricted, true));
-        let told = request(&[("intercept", "off")], Mapping::Ids);
-        assert_eq!(told["config"][INTERCEPTIONS[0]], "false");
-    }
-
-    #[test]
-    fn the_profiles_devices_have_a_mode_where_incus_can_make_them() {
-        let devices = |allowed, is_container| {
-            nested_profile(allowed, Machine { has_security_module: true, is_container }).devices
-        };
-        assert_eq!(devices(Allowed::All, false)["fuse"]["mode"], "0666");
-        let inside = devices(Allowed::All, true);
-        assert_eq!(inside["fuse"]["source"], "/dev/fuse");
-        assert!(!inside["fuse"].contains_key("mode"));
-        assert!(devices(Allowed::Restricted, false).is_empty());
     }
 }

@@ -20,12 +20,14 @@ AGENTFLAGS := -C target-feature=+crt-static -C relocation-model=static -C link-a
 
 UNITDIR    ?= $(PREFIX)/lib/systemd/user
 
+UNITS      := incusbox-box@.service incusbox-session.service incusbox-session.socket
+
 # Names by which incusbox is called as one of its subcommands.
 LINKS      := $(addprefix incusbox-,create enter list rm)
 PAGES      := incusbox-run.1 incusbox.1 $(addsuffix .1,$(addprefix incusbox-,create enter list info \
               start stop restart rename rm set adopt upgrade setup doctor))
 INSTALLED  := $(addprefix $(BINDIR)/,incusbox-run incusbox $(LINKS)) $(LIBEXECDIR)/incusbox-agent \
-              $(addprefix $(MANDIR)/,$(PAGES)) $(UNITDIR)/incusbox-box@.service \
+              $(addprefix $(MANDIR)/,$(PAGES)) $(addprefix $(UNITDIR)/,$(UNITS) sockets.target.wants/incusbox-session.socket) \
               $(foreach name,incusbox-run incusbox,$(BASHDIR)/$(name) $(ZSHDIR)/_$(name) $(FISHDIR)/$(name).fish) \
               $(addprefix $(DOCDIR)/,LICENSE-MIT LICENSE-APACHE README.md CHANGELOG.md)
 
@@ -75,8 +77,11 @@ install:
 	install -m 644 $(addprefix $(TARGET)/package/bash/,incusbox-run incusbox) $(DESTDIR)$(BASHDIR)
 	install -m 644 $(addprefix $(TARGET)/package/zsh/,_incusbox-run _incusbox) $(DESTDIR)$(ZSHDIR)
 	install -m 644 $(addprefix $(TARGET)/package/fish/,incusbox-run.fish incusbox.fish) $(DESTDIR)$(FISHDIR)
-	sed 's|@BINDIR@|$(BINDIR)|' systemd-user/incusbox-box@.service >$(DESTDIR)$(UNITDIR)/incusbox-box@.service
-	chmod 644 $(DESTDIR)$(UNITDIR)/incusbox-box@.service
+	for unit in $(UNITS); do sed 's|@BINDIR@|$(BINDIR)|' systemd-user/$$unit >$(DESTDIR)$(UNITDIR)/$$unit; done
+	chmod 644 $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS))
+	@# The sockets are there for every user from the next login on.
+	install -d -m 755 $(DESTDIR)$(UNITDIR)/sockets.target.wants
+	ln -sf ../incusbox-session.socket $(DESTDIR)$(UNITDIR)/sockets.target.wants/incusbox-session.socket
 	install -m 644 LICENSE-MIT LICENSE-APACHE README.md CHANGELOG.md $(DESTDIR)$(DOCDIR)
 
 uninstall:

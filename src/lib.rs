@@ -13,6 +13,7 @@
 //! | [`run`] | the exec path: arguments, plan, session, relay |
 //! | [`agent`] | what runs in the box, and the protocol with it |
 //! | `boxes` | making, changing and checking boxes (feature `cli`) |
+//! | `session` | what the host's session does for boxes (feature `cli`) |
 //! | `cli` | the program `incusbox`, one file for each subcommand (feature `cli`) |
 //!
 //! The flow of `incusbox-run BOX -- CMD`: [`run::main`] parses the arguments, plans (which
@@ -32,4 +33,6 @@ pub mod incus;
 pub mod message;
 pub mod names;
 pub mod run;
+#[cfg(feature = "cli")]
+mod session;
 pub mod sys;

@@ -18,6 +18,9 @@ use super::login::{self, Variables};
 use super::protocol::desktop::{
     Desktop, Identity, ON, Switch, X11, X11_SOCKETS, host_runtime, local_display, runtime,
 };
+use super::protocol::hand_over::{BUS, DIRECTORY};
+use super::xdg_open;
+use crate::run::agent_file::PLACES;
 
 /// Where cookies are, and what is known of directories that nobody could mend.
 const STATE: &str = "/run/incusbox";
@@ -26,6 +29,8 @@ const MOST_COOKIE: u64 = 256 << 10;
 /// What a user's programs look for in the runtime directory when no variable says otherwise.
 const AUDIO_SOCKETS: &[&str] = &["pipewire-0", "pipewire-0-manager"];
 const PULSE: &str = "pulse";
+/// Before the distribution's own on everybody's PATH.
+const PROGRAMS: &str = "/usr/local/bin";
 
 /// Whether the box sees other directories of the session than the host has now, and the host may
 /// be able to mend that.
@@ -92,12 +97,28 @@ pub fn enter(desktop: &Desktop, account: &Account, variables: &mut Variables) {
             login::set(variables, "XAUTHORITY".into(), path.into_os_string());
         }
     }
+    if is_on(Switch::Bus) {
+        offer_xdg_open();
+    }
     if is_on(Switch::Audio) {
         for (name, path) in passage.audio() {
             if !variables.iter().any(|(known, _)| *known == name) {
                 login::set(variables, name.into(), path);
             }
         }
+    }
+}
+
+/// Has the box's `xdg-open` be this program, in place of nothing or of an earlier version.
+fn offer_xdg_open() {
+    let Ok(own) = std::env::current_exe() else { return };
+    let Some(at) = directory(CWD, PROGRAMS, 0) else { return };
+    let there = rustix::fs::readlinkat(&at, xdg_open::NAME, Vec::new());
+    let is_ours = |target: &[u8]| PLACES.iter().any(|place| target.starts_with(place.as_bytes()));
+    match there {
+        Ok(target) if !is_ours(target.as_bytes()) => {}
+        // Programs that open something are a convenience, so its failure is nobody's business.
+        _ => drop(link(&at, xdg_open::NAME, own)),
     }
 }
 
@@ -201,7 +222,13 @@ impl<'a> Passage<'a> {
             Some([b"unix:path=", self.path(path)?.as_slice()].concat())
         };
         let reached: Vec<Vec<u8>> = address.split(|byte| *byte == b';').filter_map(reach).collect();
-        (!reached.is_empty()).then(|| reached.join(&b';'))
+        // First by way of the host's session, where that is there for its own user.
+        let is_own = self.account.uid == self.desktop.uid;
+        let by_session =
+            is_own.then(|| self.seen(format!("{DIRECTORY}/{BUS}").as_bytes())).flatten();
+        let by_session = by_session.map(|path| [b"unix:path=", path.as_slice()].concat());
+        let all: Vec<Vec<u8>> = by_session.into_iter().chain(reached.iter().cloned()).collect();
+        (!reached.is_empty()).then(|| all.join(&b';'))
     }
 
     /// The cookie in a file of the command's user; the same for every run on the same display. In a

@@ -41,6 +41,8 @@ mod supervise;
 mod umask;
 #[cfg(feature = "agent")]
 mod waiter;
+#[cfg(feature = "agent")]
+mod xdg_open;
 
 #[cfg(feature = "agent")]
 pub use waiter::main;

@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use super::protocol::{self, Failure, FromAgent, PROTOCOL, Reason, Request, ToAgent};
-use super::{init, login, supervise};
+use super::{init, login, supervise, xdg_open};
 use crate::exit::{self, ExitStatus};
 use crate::sys::process::{self, Forked};
 use crate::sys::{pipes, signals};
@@ -15,6 +15,10 @@ use crate::sys::{pipes, signals};
 /// Runs the agent with the process's own arguments; returns its exit status.
 pub fn main() -> u8 {
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    let called = arguments.first().map(Path::new).and_then(Path::file_name);
+    if called.is_some_and(|name| name == xdg_open::NAME) {
+        return xdg_open::main(&arguments);
+    }
     match arguments.get(1).and_then(|argument| argument.to_str()) {
         Some("exec") => match run(&arguments[0]) {
             Ok(ExitStatus::Code(code)) => code,

@@ -7,10 +7,12 @@ use super::create::Progress;
 use super::error::Error;
 use super::host::HostUser;
 use super::settings::Home;
+use crate::agent::protocol::desktop::Switch;
 use crate::agent::protocol::setup::{SetupEvent, SetupRequest, SetupResult};
 use crate::incus::Client;
 use crate::message::printable;
 use crate::run::agent_file::{AgentFile, PLACES};
+use crate::session;
 use crate::sys::signals::Signals;
 
 /// Puts the agent into the running box `name` and has it do what `request` says.
@@ -24,6 +26,10 @@ pub fn run(
     name: &str,
     request: &SetupRequest,
 ) -> Result<SetupResult, Error> {
+    let shares_bus = |on: &Vec<String>| on.iter().any(|name| name == Switch::Bus.name());
+    if let (Some(user), true) = (&request.user, request.switches.as_ref().is_some_and(shares_bus)) {
+        session::wake(user.uid);
+    }
     let request = serde_json::to_vec(request)
         .map_err(|error| Error::Host { doing: "writing a request", source: error.into() })?;
     work(client, signals, progress, name, "setup", &request)

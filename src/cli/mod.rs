@@ -13,6 +13,7 @@ mod lifecycle;
 mod list;
 mod progress;
 mod rm;
+mod session;
 mod set;
 mod setup;
 mod table;
@@ -63,6 +64,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { name: "upgrade", define: upgrade::define, run: upgrade::run },
     Subcommand { name: "setup", define: setup::define, run: setup::run },
     Subcommand { name: "doctor", define: doctor::define, run: doctor::run },
+    Subcommand { name: "session", define: session::define, run: session::run },
 ];
 
 /// The whole command line.

@@ -14,6 +14,7 @@ use crate::boxes::host::{self, HostUser};
 use crate::boxes::options::{OPTIONS, When};
 use crate::boxes::settings::on_or_off;
 use crate::incus::objects::FullInstance;
+use crate::session;
 
 pub fn define(command: Command) -> Command {
     let living =
@@ -95,6 +96,9 @@ fn turn(there: &mut FullInstance, switch: Switch, value: &str) -> Result<(Switch
             switch.name(),
             there.name
         )));
+    }
+    if is_on && switch == Switch::Bus {
+        session::wake(user.uid);
     }
     desktop::turn(there, switch, is_on, user.uid);
     Ok((switch, is_on))

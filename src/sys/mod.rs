@@ -5,6 +5,8 @@
 //! what they close), `nix` for signals, forking and ids, `libc` where a raw `struct` has to travel
 //! (termios) or code must run before `main`.
 
+#[cfg(feature = "cli")]
+pub mod activation;
 #[cfg(feature = "agent")]
 pub mod boot;
 pub mod fds;

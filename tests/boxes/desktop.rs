@@ -100,6 +100,7 @@ fn a_session(suite: &str) {
     assert_eq!(told.stderr, "");
     let noted = session.server(&["notifications"]).stdout;
     assert!(noted.contains(r#""app": "an app""#) && noted.contains("from the box"), "{noted}");
+    portals_and_links(&session);
     let doctor = session.here("incusbox doctor dev").succeeds().stdout;
     assert!(doctor.contains("ok       session    the box sees your session"), "{doctor}");
     assert!(doctor.contains("Wayland at wayland-7, X11 at :7"), "{doctor}");
@@ -172,6 +173,61 @@ fn toolkits(session: &Session) {
     }
     let drawn = "glxinfo | grep -c 'OpenGL renderer string'; vulkaninfo --summary 2>/dev/null | grep -c deviceName";
     assert_eq!(session.inside(drawn).succeeds().stdout, "1\n1\n");
+}
+
+/// A handler of addresses and texts that notes where it ran, for the host and, in the shared home,
+/// for the box.
+const RECORDER: &str = r#"mkdir -p ~/.local/share/applications ~/.config
+printf '#!/bin/sh
+echo "$(hostname) $1" >>~/opened
+' >~/record
+chmod +x ~/record
+printf '[Desktop Entry]
+Type=Application
+Name=Record
+Exec=%s/record %%u
+MimeType=x-scheme-handler/https;text/plain;
+' "$HOME" >~/.local/share/applications/record.desktop
+printf '[Default Applications]
+x-scheme-handler/https=record.desktop
+text/plain=record.desktop
+' >~/.config/mimeapps.list
+echo shared >~/shared.txt"#;
+
+/// Waits for lines of the handler's and empties its notes.
+const OPENED: &str = "timeout 20 sh -c 'until [ \"$(wc -l 2>/dev/null <~/opened)\" -ge COUNT ]; do sleep 0.1; done'; cat ~/opened; rm ~/opened";
+
+fn portals_and_links(session: &Session) {
+    let portal = "busctl --address=\"$DBUS_SESSION_BUS_ADDRESS\" call org.freedesktop.portal.Desktop /org/freedesktop/portal/desktop org.freedesktop.portal";
+    let settings = format!("{portal}.Settings ReadAll as 0");
+    // The bus itself, as where the helper of the session does not run.
+    let directly = format!("DBUS_SESSION_BUS_ADDRESS=${{DBUS_SESSION_BUS_ADDRESS#*;}}; {settings}");
+    session.inside(&directly).fails(1, &["denied"]);
+    let told = session.inside(&settings).succeeds().stdout;
+    assert!(told.starts_with("a{sa{sv}}"), "{told}");
+
+    session.here(RECORDER).succeeds();
+    let host = session.here("hostname; echo $HOME").succeeds().stdout;
+    let (host, home) = host.trim().split_once('\n').expect("a name and a home");
+    let opens = "cd; xdg-open https://example.org/a?b=c && xdg-open shared.txt && xdg-open file://$HOME/shared.txt && echo own >/tmp/own.txt && xdg-open /tmp/own.txt && echo done";
+    assert_eq!(session.inside(opens).succeeds().stdout, "done\n");
+    let opened = session.here(&OPENED.replace("COUNT", "4")).succeeds().stdout;
+    let shared = format!("{host} {home}/shared.txt\n");
+    let expected = format!("{host} https://example.org/a?b=c\n{shared}{shared}dev /tmp/own.txt\n");
+    assert_eq!(opened, expected);
+    session.inside("xdg-open /nowhere").fails(2, &["does not exist"]);
+    // By the portal; the handler is a program of the host's, too.
+    session
+        .inside(&format!("{portal}.OpenURI OpenURI 'ssa{{sv}}' '' https://example.org/portal 0"))
+        .succeeds();
+    let opened = session.here(&OPENED.replace("COUNT", "1")).succeeds().stdout;
+    assert_eq!(opened, format!("{host} https://example.org/portal\n"));
+    // Without the bus the box opens it itself.
+    session.here("incusbox set dev bus=off").succeeds();
+    session.inside("xdg-open https://example.org/off").succeeds();
+    let opened = session.here(&OPENED.replace("COUNT", "1")).succeeds().stdout;
+    assert_eq!(opened, "dev https://example.org/off\n");
+    session.here("incusbox set dev bus=on; rm ~/.config/mimeapps.list").succeeds();
 }
 
 fn sound(session: &Session) {

@@ -14,6 +14,7 @@
 //! nothing to negotiate. `PROTOCOL` is checked all the same, in case a file was tampered with.
 
 pub mod desktop;
+pub mod hand_over;
 mod request;
 #[cfg(any(feature = "agent", feature = "cli"))]
 pub mod setup;

@@ -306,6 +306,7 @@ impl<'a, 'r> Steps<'a, 'r> {
         let Some(on) = &self.request.switches else { return Ok(()) };
         self.report.step("desktop")?;
         desktop::settle(self.tree, on)?;
+        desktop::settle_addresses(self.tree)?;
         match self.init {
             Init::Systemd => desktop::settle_systemd(self.tree),
             _ => Ok(()),

@@ -4,9 +4,11 @@ use super::{Patient, Seen};
 use crate::agent::protocol::desktop::{
     Desktop, Identity, Switch, X11, X11_SOCKETS, host_runtime, local_display, runtime,
 };
+use crate::agent::protocol::hand_over::BUS;
 use crate::boxes::desktop::on;
 use crate::boxes::remedy::Remedy;
 use crate::run::desktop::look;
+use crate::session;
 use crate::sys::signals::Signals;
 
 /// What `look` sees in the session of now, where the switch is on.
@@ -140,15 +142,27 @@ fn sound(session: &Desktop) -> Seen {
     }
 }
 
-fn messages(session: &Desktop) -> Seen {
-    match variable(session, "DBUS_SESSION_BUS_ADDRESS") {
-        Some(address) if address.contains("unix:path=") => Seen::ok(address.to_owned()),
+fn messages(now: &Desktop) -> Seen {
+    match variable(now, "DBUS_SESSION_BUS_ADDRESS") {
+        Some(address) if address.contains("unix:path=") => match is_served(now.uid) {
+            true => Seen::ok(address.to_owned()),
+            false => Seen::warning(
+                "nothing opens files for boxes here, and portals refuse their programs",
+            )
+            .mend(Remedy::Advice(format!("systemctl --user start {}", session::UNIT))),
+        },
         Some(address) => {
             Seen::warning(format!("the session bus is at `{address}`, which a box cannot reach"))
                 .mend(Remedy::Advice("install dbus-user-session and log in again".to_owned()))
         }
         None => Seen::warning("DBUS_SESSION_BUS_ADDRESS is not set here: there is no session bus"),
     }
+}
+
+/// Whether somebody serves the sockets for boxes.
+fn is_served(uid: u32) -> bool {
+    let path = std::path::Path::new(&session::sockets(uid)).join(BUS);
+    std::os::unix::net::UnixStream::connect(path).is_ok()
 }
 
 fn keys(session: &Desktop) -> Seen {
@@ -184,7 +198,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_session_is_told() {
-        let wrong: [(Check, Variables, &str); 8] = [
+        let wrong: [(Check, Variables, &str); 9] = [
             (windows, &[], "neither DISPLAY nor"),
             (windows, &[("WAYLAND_DISPLAY", "wayland-0")], "`/run/user/4000000/wayland-0`"),
             (windows, &[("DISPLAY", "localhost:10.0")], "not on this machine"),
@@ -192,6 +206,11 @@ mod tests {
             (sound, &[], "no sound server"),
             (messages, &[], "no session bus"),
             (messages, &[("DBUS_SESSION_BUS_ADDRESS", "unix:abstract=/tmp/x")], "cannot reach"),
+            (
+                messages,
+                &[("DBUS_SESSION_BUS_ADDRESS", "unix:path=/run/user/4000000/bus")],
+                "nothing opens",
+            ),
             (keys, &[("SSH_AUTH_SOCK", "/tmp/ssh-x/agent.1")], "a /tmp of its own"),
         ];
         for (check, variables, words) in wrong {
@@ -203,9 +222,8 @@ mod tests {
 
     #[test]
     fn a_session_that_a_box_can_reach_is_well() {
-        let well: [(Check, Variables); 4] = [
+        let well: [(Check, Variables); 3] = [
             (sound, &[("PULSE_SERVER", "tcp:sound")]),
-            (messages, &[("DBUS_SESSION_BUS_ADDRESS", "unix:path=/run/user/4000000/bus")]),
             (keys, &[("SSH_AUTH_SOCK", "/run/user/4000000/ssh-agent.socket")]),
             (keys, &[]),
         ];

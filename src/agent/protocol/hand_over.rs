@@ -1,0 +1,65 @@
+//! What a program in a box hands over to the session of the host: one line of JSON to a socket in
+//! the host's runtime directory, one line back.
+
+use serde::{Deserialize, Serialize};
+
+/// The directory of the sockets, below the user's runtime directory on the host.
+pub const DIRECTORY: &str = "incusbox";
+/// The socket that leads to the session bus.
+pub const BUS: &str = "bus";
+/// The socket for what shall be opened.
+pub const OPEN: &str = "open";
+/// The longest line.
+pub const MOST_BYTES: u64 = 64 << 10;
+
+/// What shall be opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wish {
+    /// An address of any scheme but `file`.
+    Url(String),
+    /// A file, if the host has the same one at this path.
+    File {
+        /// The path, which need not be text.
+        path: Vec<u8>,
+        /// The number of its file system.
+        device: u64,
+        /// Its own in that.
+        inode: u64,
+    },
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// The host's program ended with this status.
+    Ended(u8),
+    /// The file is the box's.
+    NotHere,
+    /// It was not opened.
+    Refused(String),
+}
+
+/// Whether this is an address that begins with its scheme (RFC 3986, 3.1).
+pub fn has_scheme(text: &str) -> bool {
+    let Some((scheme, _)) = text.split_once(':') else { return false };
+    let mut bytes = scheme.bytes();
+    bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_begins_with_a_scheme() {
+        for address in ["https://a", "mailto:x@y", "x-a+b.1:"] {
+            assert!(has_scheme(address), "{address}");
+        }
+        for other in ["", ":", "/a:b", "1a:b", "a b:c", "-x:", "file", "./a:b"] {
+            assert!(!has_scheme(other), "{other}");
+        }
+    }
+}

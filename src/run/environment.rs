@@ -7,6 +7,12 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 /// The variables that are taken over, by what they are for. The man page shows this table.
+///
+/// Of those that desktops and their users set about looks, these are not: what ends a program where
+/// the box lacks a plugin, or has it complain (`QT_QPA_PLATFORM`, `GDK_BACKEND`, `SDL_VIDEODRIVER`,
+/// `QT_STYLE_OVERRIDE`; a missing `QT_QPA_PLATFORMTHEME` is passed over in silence), what names
+/// files of the host (`GTK2_RC_FILES`, `XCURSOR_PATH`, `XDG_DATA_DIRS`), and what only the desktop
+/// itself reads (`PLASMA_USE_QT_SCALING`).
 pub const PASSED: &[(&str, &[&str])] = &[
     (
         "terminal",
@@ -51,11 +57,20 @@ pub const PASSED: &[(&str, &[&str])] = &[
             "XCURSOR_SIZE",
             "GDK_SCALE",
             "GDK_DPI_SCALE",
+            // Plasma on X11 sets it, with the automatic off; on Wayland, up to 5.27, the DPI.
+            "QT_SCREEN_SCALE_FACTORS",
+            "QT_WAYLAND_FORCE_DPI",
+            // The user's own: https://doc.qt.io/qt-6/highdpi.html
             "QT_SCALE_FACTOR",
+            "QT_SCALE_FACTOR_ROUNDING_POLICY",
             "QT_AUTO_SCREEN_SCALE_FACTOR",
+            "QT_ENABLE_HIGHDPI_SCALING",
+            "QT_USE_PHYSICAL_DPI",
             "QT_FONT_DPI",
+            "ELM_SCALE",
         ],
     ),
+    ("themes", &["GTK_THEME", "QT_QPA_PLATFORMTHEME"]),
     (
         "desktop",
         &[
@@ -67,6 +82,9 @@ pub const PASSED: &[(&str, &[&str])] = &[
             "DESKTOP_SESSION",
             "KDE_FULL_SESSION",
             "KDE_SESSION_VERSION",
+            // What the host's window manager needs of Java, and its compositor of an older Firefox.
+            "_JAVA_AWT_WM_NONREPARENTING",
+            "MOZ_ENABLE_WAYLAND",
             "DESKTOP_STARTUP_ID",
             "XDG_ACTIVATION_TOKEN",
         ],

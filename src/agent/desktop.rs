@@ -16,9 +16,10 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use super::account::Account;
 use super::login::{self, Variables};
 use super::protocol::desktop::{
-    Desktop, Identity, ON, Switch, X11, X11_SOCKETS, host_runtime, local_display, runtime,
+    Desktop, Identity, ON, SHARE, Switch, X11, X11_SOCKETS, host_runtime, local_display, runtime,
 };
 use super::protocol::hand_over::{BUS, DIRECTORY};
+use super::themes;
 use super::xdg_open;
 use crate::run::agent_file::PLACES;
 
@@ -57,7 +58,8 @@ fn is_seen(desktop: &Desktop) -> bool {
     let shows = |path: &str, wanted: Option<Identity>| {
         wanted.is_none_or(|wanted| Identity::of(path) == Some(wanted))
     };
-    let wants_runtime = Switch::ALL.into_iter().any(is_on);
+    let wants_runtime =
+        Switch::ALL.into_iter().any(|switch| switch.needs_session() && is_on(switch));
     (!wants_runtime || shows(&runtime(desktop.uid), desktop.runtime))
         && (!is_on(Switch::Display) || shows(X11, desktop.x11))
 }
@@ -106,6 +108,9 @@ pub fn enter(desktop: &Desktop, account: &Account, variables: &mut Variables) {
                 login::set(variables, name.into(), path);
             }
         }
+    }
+    if is_on(Switch::Themes) && Path::new(SHARE).is_dir() {
+        themes::append(variables);
     }
 }
 

@@ -38,6 +38,8 @@ mod stdin;
 #[cfg(feature = "agent")]
 mod supervise;
 #[cfg(feature = "agent")]
+mod themes;
+#[cfg(feature = "agent")]
 mod umask;
 #[cfg(feature = "agent")]
 mod waiter;

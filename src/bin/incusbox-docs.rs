@@ -100,7 +100,7 @@ fn passed() -> String {
 /// The variables of the session, each below the switch that it belongs to.
 fn of_session() -> String {
     let mut text = String::new();
-    for switch in Switch::ALL {
+    for switch in Switch::ALL.into_iter().filter(|switch| switch.needs_session()) {
         let names: Vec<_> = switch.variables().iter().map(|name| format!("\\%{name}")).collect();
         text.push_str(&format!(".TP\n{}\n{}\n", escaped(switch.name()), names.join(", ")));
     }

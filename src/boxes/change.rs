@@ -144,11 +144,11 @@ pub fn adopt(
     // What the first user decided holds for all.
     if let Some(user) = user {
         let possible = desktop::possible(&settings.switches, Some(user), mapping, allowed);
-        let on = desktop::on(&instance).unwrap_or_else(|| possible.to_vec());
+        let on = desktop::on(&instance).unwrap_or(possible);
         let (key, value) = desktop::fact(&on);
         instance.config.insert(key, value);
         let shown = desktop::possible(&on, Some(user), mapping, allowed);
-        for (name, device) in desktop::devices(shown, user.uid) {
+        for (name, device) in desktop::devices(&shown, user.uid) {
             instance.devices.entry(name).or_insert(device);
         }
     }

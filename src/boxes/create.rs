@@ -102,7 +102,8 @@ pub fn mapping(
     let Some(user) = user else { return Ok((Mapping::None, None)) };
     let shows_files = settings.home != Home::None || !settings.volumes.is_empty();
     // A process in the box with an id of the host's is, to the kernel, one of that user's.
-    if settings.isolated && !shows_files && settings.switches.is_empty() {
+    let needs_session = settings.switches.iter().any(|switch| switch.needs_session());
+    if settings.isolated && !shows_files && !needs_session {
         return Ok((Mapping::None, None));
     }
     let missing = host::missing_sub_ids("/".as_ref(), user);
@@ -154,7 +155,7 @@ impl Creation<'_> {
         let mine = format!("{CREATING} {token}");
         let wanted = self.wanted(mapping, profile, &token);
         let request = self.instance(&wanted);
-        let setup = request::setup(name, self.settings, self.user, wanted.switches());
+        let setup = request::setup(name, self.settings, self.user, &wanted.switches());
         let setup = SetupRequest { is_new: true, ..setup };
         self.progress.step(&format!("making the box from {}", self.origin.name));
         let made = self.make(&request, &mine).map_err(|error| self.explained(error, mapping));

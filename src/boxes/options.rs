@@ -197,6 +197,14 @@ pub const OPTIONS: &[BoxOption] = &[
         "Let the box use the keys of the host's ssh-agent",
     ),
     option(
+        "themes",
+        Kind::Switch,
+        "on|off",
+        When::Always,
+        Some("on"),
+        "Show the box the host's fonts, icons, cursors and themes",
+    ),
+    option(
         "set",
         Kind::List,
         "KEY=VALUE",
@@ -215,6 +223,7 @@ const ISOLATED: &[(&str, &str)] = &[
     ("audio", "off"),
     ("bus", "off"),
     ("ssh-agent", "off"),
+    ("themes", "off"),
 ];
 
 /// The option of this name.

@@ -55,7 +55,7 @@ pub struct Wanted<'a> {
 
 impl Wanted<'_> {
     /// The parts of the host's session that it gets.
-    pub fn switches(&self) -> &[Switch] {
+    pub fn switches(&self) -> Vec<Switch> {
         desktop::possible(&self.settings.switches, self.user, self.mapping, self.allowed)
     }
 }
@@ -69,7 +69,7 @@ pub fn instance(wanted: &Wanted<'_>) -> Value {
     }
     let mut devices = devices(settings, wanted.user, wanted.mapping);
     if let Some(user) = wanted.user {
-        devices.extend(desktop::devices(wanted.switches(), user.uid));
+        devices.extend(desktop::devices(&wanted.switches(), user.uid));
     }
     if let Some(profile) = &wanted.profile {
         devices.extend(network::devices(settings.network, profile));
@@ -126,7 +126,7 @@ fn config(wanted: &Wanted<'_>) -> BTreeMap<String, String> {
     }
     if let Some(user) = wanted.user {
         set("user.incusbox.user", &user.name);
-        let (key, value) = desktop::fact(wanted.switches());
+        let (key, value) = desktop::fact(&wanted.switches());
         set(&key, &value);
         if wanted.mapping == Mapping::Ids {
             set("raw.idmap", &id_map(user));
@@ -334,7 +334,7 @@ mod tests {
         assert_eq!(made["devices"]["home-1000"]["shift"], "true");
         let volume = &made["devices"]["volume-0"];
         assert_eq!((&volume["path"], &volume["readonly"]), (&json!("/data"), &json!("true")));
-        let made = request(&[("home", "none")], Mapping::None);
+        let made = request(&[("home", "none"), ("themes", "off")], Mapping::None);
         assert_eq!(made["devices"], json!({}));
         let made = request(&[("home", "/srv/h")], Mapping::Ids);
         assert_eq!(made["devices"]["home-1000"]["source"], "/srv/h");

@@ -85,7 +85,8 @@ pub fn keep_isolated(values: &mut Values, there: &FullInstance) {
     }
 }
 
-fn allowed(client: &Client) -> Allowed {
+/// What the daemon allows whoever asks.
+pub fn allowed(client: &Client) -> Allowed {
     if client.daemon().restricted { Allowed::Restricted } else { Allowed::All }
 }
 

@@ -87,6 +87,7 @@ fn no_name(name: &str) -> Option<&'static str> {
         "no-audio",
         "no-bus",
         "no-ssh-agent",
+        "no-themes",
     ];
     all.into_iter().find(|no| &no[3..] == name)
 }

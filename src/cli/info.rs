@@ -54,7 +54,7 @@ fn options(there: &FullInstance) -> Value {
             "disk" => json!(root_size()),
             "nesting" => on("security.nesting"),
             "intercept" => on("security.syscalls.intercept.mknod"),
-            "display" | "audio" | "bus" | "ssh-agent" => switch(there, option.name),
+            "display" | "audio" | "bus" | "ssh-agent" | "themes" => switch(there, option.name),
             "isolated" if there.is_box() => {
                 json!(if there.fact("isolated").is_some() { "on" } else { "off" })
             }

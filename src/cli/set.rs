@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use super::adopt::allowed;
 use super::lifecycle::catch;
 use super::{box_argument, box_name, connect, the_box};
 use crate::agent::protocol::desktop::{CONFIGURATION, ON, Switch};
@@ -11,9 +12,13 @@ use crate::boxes::change::{apply, whole};
 use crate::boxes::desktop;
 use crate::boxes::error::Error;
 use crate::boxes::host::{self, HostUser};
+use crate::boxes::nesting::Allowed;
 use crate::boxes::options::{OPTIONS, When};
+use crate::boxes::request::Mapping;
 use crate::boxes::settings::on_or_off;
+use crate::incus::Client;
 use crate::incus::objects::FullInstance;
+use crate::names::BoxName;
 use crate::session;
 
 pub fn define(command: Command) -> Command {
@@ -46,7 +51,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
             ))
         })?;
         match Switch::ALL.into_iter().find(|switch| switch.name() == option) {
-            Some(switch) => turned.push(turn(&mut there, switch, value)?),
+            Some(switch) => turned.push(turn(&mut there, switch, value, allowed(&client))?),
             None => apply(&mut there, option, value)?,
         }
     }
@@ -66,23 +71,47 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
         } else if client.file_exists(name.as_str(), &path)? {
             client.remove_file(name.as_str(), &path)?;
         }
+        if (switch, is_on) == (Switch::Themes, false) {
+            remove_places(&mut client, &name);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// Incus (7.0) leaves the place of what it mounted in a living box with mode 0, and fc-cache(1)
+/// fails for a directory that is there and cannot be read.
+fn remove_places(client: &mut Client, name: &BoxName) {
+    for (_, _, inside) in desktop::shares() {
+        let _was_not_there = client.remove_file(name.as_str(), &inside);
+    }
+}
+
 /// Turns a switch; on only where that can do anything.
-fn turn(there: &mut FullInstance, switch: Switch, value: &str) -> Result<(Switch, bool), Error> {
+fn turn(
+    there: &mut FullInstance,
+    switch: Switch,
+    value: &str,
+    allowed: Allowed,
+) -> Result<(Switch, bool), Error> {
     let is_on = value.is_empty() || on_or_off(switch.name(), value)?;
     let user = HostUser::calling()
         .map_err(|source| Error::Host { doing: "finding out who you are", source })?;
     let Some(user) = user else {
         return Err(Error::Usage(format!(
-            "root has no session to show a box, so `{}` cannot be changed\nask as the user whose box it is",
+            "root has no desktop to show a box, so `{}` cannot be changed\nask as the user whose box it is",
             switch.name()
         )));
     };
     let is_mapped = there.config.get("raw.idmap").is_some_and(|map| host::is_mapped(map, user.uid));
-    if is_on && !is_mapped && there.fact("isolated").is_some() {
+    let mapping = if is_mapped { Mapping::Ids } else { Mapping::None };
+    if is_on && allowed == Allowed::Restricted {
+        return Err(Error::Usage(format!(
+            "`{}` shows the box directories of the host, which Incus does not allow you",
+            switch.name()
+        )));
+    }
+    let is_possible = desktop::is_possible(switch, mapping, allowed);
+    if is_on && !is_possible && there.fact("isolated").is_some() {
         return Err(Error::Usage(format!(
             "`{}` needs your user id in the box, and `{}` was made isolated, without it\nmake another one: incusbox create --isolated --{} NAME",
             switch.name(),
@@ -90,7 +119,7 @@ fn turn(there: &mut FullInstance, switch: Switch, value: &str) -> Result<(Switch
             switch.name()
         )));
     }
-    if is_on && !is_mapped {
+    if is_on && !is_possible {
         return Err(Error::Usage(format!(
             "`{}` needs your user id in the box, and `{}` has it not\nmake that possible for new boxes: incusbox setup",
             switch.name(),

@@ -95,6 +95,7 @@ fn a_session(suite: &str) {
     session.works("at first");
     windows_and_clipboards(&session);
     toolkits(&session);
+    themes(&session);
     sound(&session);
     let told = session.inside("notify-send -a 'an app' 'from the box' hello").succeeds();
     assert_eq!(told.stderr, "");
@@ -230,6 +231,41 @@ fn portals_and_links(session: &Session) {
     session.here("incusbox set dev bus=on; rm ~/.config/mimeapps.list").succeeds();
 }
 
+/// On the host: a font of a name that no other has, and a theme with an icon and a cursor.
+const MAKE_THEMES: &str = r#"set -e
+mkdir -p /usr/share/fonts/testbed /usr/share/icons/testbed/cursors /usr/share/themes/testbed
+cp /usr/share/icons/Adwaita/cursors/left_ptr /usr/share/icons/testbed/cursors/testbed
+python3 - <<'END'
+font = open("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "rb").read()
+for coding in "ascii", "utf-16-be":
+    font = font.replace("DejaVu".encode(coding), "Inncus".encode(coding))
+open("/usr/share/fonts/testbed/font.ttf", "wb").write(font)
+END
+"#;
+
+/// Each line is one that a program in the box found.
+const FIND_THEMES: &str = r#"fc-match -f '%{family}\n' 'Inncus Sans' | grep Inncus
+IFS=:
+for directory in ${XDG_DATA_DIRS:-/usr/local/share:/usr/share}; do
+    for kind in icons themes; do [ ! -d "$directory/$kind/testbed" ] || echo $kind; done
+done
+python3 -c 'import ctypes; x = ctypes.CDLL("libXcursor.so.1").XcursorLibraryLoadImages; x.restype = ctypes.c_void_p; print("cursor" if x(b"testbed", b"testbed", 24) else "no cursor")'
+env | grep -c /mnt/.incusbox/share"#;
+
+fn themes(session: &Session) {
+    session.host.root(MAKE_THEMES).succeeds();
+    let all = "Inncus Sans\nicons\nthemes\ncursor\n2\n";
+    assert_eq!(session.inside(FIND_THEMES).stdout, all);
+    let told = session.inside("systemctl --user show-environment | grep ^XDG_DATA_DIRS").succeeds();
+    assert_eq!(told.stdout, "XDG_DATA_DIRS=/usr/local/share:/usr/share:/mnt/.incusbox/share\n");
+    let doctor = session.here("incusbox doctor dev").succeeds().stdout;
+    assert!(doctor.contains("ok       themes     /usr/share/fonts, /usr/share/icons"), "{doctor}");
+    session.here("incusbox set dev themes=off").succeeds();
+    assert_eq!(session.inside(FIND_THEMES).stdout, "no cursor\n0\n");
+    session.here("incusbox set dev themes=on").succeeds();
+    assert_eq!(session.inside(FIND_THEMES).stdout, all, "with the switch on again");
+}
+
 fn sound(session: &Session) {
     assert_eq!(session.frequency_of(&tone(660, "paplay")), 660);
     assert_eq!(session.frequency_of(&tone(1234, "pw-play")), 1234);
@@ -262,7 +298,9 @@ fn switches(session: &Session) {
     assert_eq!(told.succeeds().stdout, "\nno\nsound\n");
     session.here("incusbox set dev display=on").succeeds();
     session.works("with the display on again");
-    session.here("incusbox set dev display=off audio=off bus=off ssh-agent=off").succeeds();
+    session
+        .here("incusbox set dev display=off audio=off bus=off ssh-agent=off themes=off")
+        .succeeds();
     let uid = session.here("id -u").succeeds().stdout;
     let sockets = format!(
         "find /tmp/.X11-unix/ /mnt/.incusbox /run/user/{} -type s 2>/dev/null | grep -v /systemd/ | grep -Ev '/(bus|gnupg|openssh_agent|pk-debconf-socket)' ; env | grep -E 'DISPLAY|PULSE|PIPEWIRE|/mnt/'; true",
@@ -273,7 +311,7 @@ fn switches(session: &Session) {
     assert_eq!(told.stdout, "off\n");
     // As in a box of a version that had no switches.
     session.host.root("incus exec dev -- rm -r /etc/incusbox").succeeds();
-    session.here("incusbox set dev display=on audio=on bus=on ssh-agent=on").succeeds();
+    session.here("incusbox set dev display=on audio=on bus=on ssh-agent=on themes=on").succeeds();
     session.works("with all on again");
 }
 

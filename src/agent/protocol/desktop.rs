@@ -14,11 +14,14 @@ pub enum Switch {
     Bus,
     /// The ssh-agent.
     SshAgent,
+    /// Fonts, icons and themes: files, and nothing of the session's.
+    Themes,
 }
 
 impl Switch {
     /// All of them.
-    pub const ALL: [Switch; 4] = [Switch::Display, Switch::Audio, Switch::Bus, Switch::SshAgent];
+    pub const ALL: [Switch; 5] =
+        [Switch::Display, Switch::Audio, Switch::Bus, Switch::SshAgent, Switch::Themes];
 
     /// Its name: the option of a box, and the file in [`ON`].
     pub fn name(self) -> &'static str {
@@ -27,6 +30,7 @@ impl Switch {
             Switch::Audio => "audio",
             Switch::Bus => "bus",
             Switch::SshAgent => "ssh-agent",
+            Switch::Themes => "themes",
         }
     }
 
@@ -37,7 +41,13 @@ impl Switch {
             Switch::Audio => &["PULSE_SERVER", "PIPEWIRE_REMOTE"],
             Switch::Bus => &["DBUS_SESSION_BUS_ADDRESS"],
             Switch::SshAgent => &["SSH_AUTH_SOCK"],
+            Switch::Themes => &[],
         }
+    }
+
+    /// Whether it needs the sockets in the user's runtime directory.
+    pub fn needs_session(self) -> bool {
+        !self.variables().is_empty()
     }
 
     /// The switch that a variable belongs to.
@@ -59,6 +69,14 @@ pub const X11_SOCKETS: &str = "/tmp/.X11-unix";
 
 /// In a box: where the host's directory of X11 sockets is shown.
 pub const X11: &str = "/mnt/.incusbox/x11";
+
+/// In a box: what is shown of the host's `/usr/share`. Programs look for anything at all in such a
+/// directory, so there must be nothing but fonts, icons and themes: what the host has installed is
+/// not in the box.
+pub const SHARE: &str = "/mnt/.incusbox/share";
+
+/// In a box: the fonts that the host's administrator added.
+pub const LOCAL_FONTS: &str = "/mnt/.incusbox/local/fonts";
 
 /// The user's runtime directory, on the host as in a box.
 pub fn host_runtime(uid: u32) -> String {

@@ -1,12 +1,13 @@
-//! The switches of the host's desktop session, and what keeps programs of the box's own session out
-//! of the host's way.
+//! The switches of the host's desktop session, where programs find its fonts and themes, and what
+//! keeps programs of the box's own session out of the host's way.
 
 use std::path::Path;
 
 use super::failure::Failure;
 use super::sudo::is_ours;
 use super::tree::{Access, Tree};
-use crate::agent::protocol::desktop::{ON, Switch, runtime};
+use crate::agent::protocol::desktop::{LOCAL_FONTS, ON, SHARE, Switch, runtime};
+use crate::agent::themes;
 
 /// For services of the box that run without a command from the host: links at the names that the
 /// servers have on nearly every host. A run makes links at the names of the host's variables.
@@ -15,6 +16,11 @@ const LINKS: &str = "/etc/systemd/system/user-runtime-dir@.service.d/incusbox.co
 const APPLICATIONS: &str = "/usr/local/share/applications";
 /// The entry of the program that opens addresses.
 const OPENS: &str = "incusbox-open.desktop";
+/// Behind fontconfig's own directories. Also where there is no fontconfig: packages may bring it.
+const FONTS: &str = "/etc/fonts/conf.d/50-incusbox.conf";
+/// What commands get from the agent, for services of the user: systemd.environment-generator(7).
+/// Behind all others, which may set the same variables.
+const GENERATOR: &str = "/etc/systemd/user-environment-generators/95-incusbox";
 /// A sound server of the box's own would take the place of the links, and has no device to play on.
 const SOUND_SERVERS: &[&str] = &[
     "pipewire.service",
@@ -41,7 +47,23 @@ pub fn settle(tree: &Tree, on: &[String]) -> Result<(), Failure> {
             tree.remove(&path)?;
         }
     }
-    Ok(())
+    write(tree, FONTS, &fonts())
+}
+
+/// Directories that are not there are passed over, so the file may stay when the switch is off.
+///
+/// Caches are known by a directory's path and time, and a home that is shared has those of the
+/// host, where `/usr/share/fonts` is another one; on a host whose files all have the time 0 nothing
+/// would tell them apart. The first directory that can be written to gets new ones.
+fn fonts() -> String {
+    format!(
+        "<?xml version=\"1.0\"?>\n\
+         <!DOCTYPE fontconfig SYSTEM \"urn:fontconfig:fonts.dtd\">\n\
+         <!-- Written by incusbox: the host's fonts, and caches that are not the host's. -->\n\
+         <fontconfig>\n  <dir>{SHARE}/fonts</dir>\n  <dir>{LOCAL_FONTS}</dir>\n  \
+         <cachedir>/var/cache/fontconfig</cachedir>\n  \
+         <cachedir prefix=\"xdg\">incusbox/fontconfig</cachedir>\n</fontconfig>\n"
+    )
 }
 
 /// Makes `xdg-open` what opens addresses for programs that ask a library instead, unless the user
@@ -90,9 +112,53 @@ pub fn settle_systemd(tree: &Tree) -> Result<(), Failure> {
     for unit in SOUND_SERVERS {
         write(tree, &format!("/etc/systemd/user/{unit}.d/incusbox.conf"), &never)?;
     }
-    Ok(())
+    tree.write(Path::new(GENERATOR), generator().as_bytes(), Access::root(0o755)).map(|_| ())
+}
+
+/// A script, since a file of environment.d(5) holds whatever the switch says.
+fn generator() -> String {
+    let on = Path::new(ON).join(Switch::Themes.name());
+    let mut script = format!(
+        "#!/bin/sh\n\
+         # Written by incusbox: the host's icons, cursors and themes, behind the box's own.\n\
+         test -e {} || exit 0\n",
+        on.display()
+    );
+    for ((name, default), ours) in themes::appendices() {
+        // Nothing twice, whatever a reload hands on of what was said before.
+        script.push_str(&format!(
+            "case \":${name}:\" in\n*:{ours}:*) ;;\n\
+             *) echo \"{name}=${{{name}:-{default}}}:{ours}\" ;;\nesac\n"
+        ));
+    }
+    script
 }
 
 fn write(tree: &Tree, path: &str, text: &str) -> Result<(), Failure> {
     tree.write(path, text.as_bytes(), Access::root(0o644)).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// What the user's services get where the variables are these.
+    fn generated(switch: &str, variables: &[(&str, &str)]) -> String {
+        let script = generator().replace("/etc/incusbox/on/themes", switch);
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(script).env_clear().envs(variables.iter().copied());
+        String::from_utf8(command.output().expect("a shell").stdout).expect("text")
+    }
+
+    #[test]
+    fn services_find_the_hosts_themes_while_the_switch_is_on() {
+        let set = "XDG_DATA_DIRS=/usr/local/share:/usr/share:/mnt/.incusbox/share\n\
+                   XCURSOR_PATH=~/.local/share/icons:~/.icons:/usr/share/icons:/usr/share/pixmaps:\
+                   /mnt/.incusbox/share/icons\n";
+        assert_eq!(generated("/dev/null", &[]), set);
+        assert_eq!(generated("/nonexistent", &[]), "");
+        let before = [("XDG_DATA_DIRS", "/a:/mnt/.incusbox/share"), ("XCURSOR_PATH", "/b")];
+        assert_eq!(generated("/dev/null", &before), "XCURSOR_PATH=/b:/mnt/.incusbox/share/icons\n");
+    }
 }

@@ -134,6 +134,7 @@ const BOX: &[(&str, Check)] = &[
     ("audio", session::audio),
     ("bus", session::bus),
     ("ssh-agent", session::ssh_agent),
+    ("themes", session::themes),
 ];
 
 /// Runs the checks: those of the host, and with a box its own.

@@ -1,11 +1,11 @@
-//! Checks of what a box gets of the host's desktop session.
+//! Checks of what a box gets of the host's desktop.
 
 use super::{Patient, Seen};
 use crate::agent::protocol::desktop::{
     Desktop, Identity, Switch, X11, X11_SOCKETS, host_runtime, local_display, runtime,
 };
 use crate::agent::protocol::hand_over::BUS;
-use crate::boxes::desktop::on;
+use crate::boxes::desktop::{on, shares};
 use crate::boxes::remedy::Remedy;
 use crate::run::desktop::look;
 use crate::session;
@@ -39,6 +39,36 @@ pub fn ssh_agent(patient: &mut Patient) -> Option<Seen> {
     where_on(patient, Switch::SshAgent, keys)
 }
 
+/// Incus shows no directory that came after the box was started.
+pub fn themes(patient: &mut Patient) -> Option<Seen> {
+    let seen = where_on(patient, Switch::Themes, |_| files(&there()))?;
+    let instance = patient.instance.as_ref()?;
+    if !on(instance)?.contains(&Switch::Themes) || instance.status != "Running" {
+        return Some(seen);
+    }
+    let name = instance.name.clone();
+    let wanted: Vec<_> = there().into_iter().map(|(_, path, now)| (path, now)).collect();
+    Some(match sees(patient, &name, &wanted)? {
+        true => seen,
+        false => Seen::warning("the box does not see all fonts, icons and themes of the host")
+            .mend(Remedy::Advice(format!("incusbox restart {name}"))),
+    })
+}
+
+/// The directories with fonts, icons and themes that the host has, and where a box sees them.
+fn there() -> Vec<(&'static str, String, Identity)> {
+    let all = shares().into_iter();
+    all.filter_map(|(_, host, inside)| Some((host, inside, Identity::of(host)?))).collect()
+}
+
+fn files(there: &[(&str, String, Identity)]) -> Seen {
+    let paths: Vec<&str> = there.iter().map(|(host, ..)| *host).collect();
+    match paths.is_empty() {
+        true => Seen::ok("the host has no fonts, icons or themes in /usr/share"),
+        false => Seen::ok(paths.join(", ")),
+    }
+}
+
 fn variable<'a>(session: &'a Desktop, name: &str) -> Option<&'a str> {
     let found = session.environment.iter().find(|(known, _)| known == name.as_bytes())?;
     std::str::from_utf8(&found.1).ok()
@@ -48,7 +78,7 @@ fn variable<'a>(session: &'a Desktop, name: &str) -> Option<&'a str> {
 pub fn view(patient: &mut Patient) -> Option<Seen> {
     let (instance, user) = (patient.instance.as_ref()?, patient.user.as_ref()?);
     let switches = on(instance)?;
-    if switches.is_empty() {
+    if !switches.iter().any(|switch| switch.needs_session()) {
         return Some(Seen::ok("the box is shown nothing of your session"));
     }
     let uid = user.uid;
@@ -67,20 +97,28 @@ pub fn view(patient: &mut Patient) -> Option<Seen> {
     if let (true, Some(x11)) = (switches.contains(&Switch::Display), Identity::of(X11_SOCKETS)) {
         wanted.push((X11.to_owned(), x11));
     }
+    Some(match sees(patient, &name, &wanted)? {
+        true => Seen::ok("the box sees your session"),
+        false => Seen::warning("the box sees an old session of yours, or none")
+            .mend(Remedy::Advice(format!("incusbox run {name} -- true")))
+            .mend(Remedy::Advice(format!("incusbox restart {name}"))),
+    })
+}
+
+/// Whether these paths in the box are the directories that they should be.
+fn sees(patient: &mut Patient, name: &str, wanted: &[(String, Identity)]) -> Option<bool> {
+    if wanted.is_empty() {
+        return Some(true);
+    }
     let paths: Vec<&str> = wanted.iter().map(|(path, _)| path.as_str()).collect();
     let command = [&["stat", "-c", "%d %i"], paths.as_slice()].concat();
     let client = patient.client.as_mut().ok()?;
     let mut signals = Signals::catch(&[]).ok()?;
     let mut seen = Vec::new();
     let mut line = |line: &[u8]| seen.push(String::from_utf8_lossy(line).trim().to_owned());
-    client.run_helper(&name, &command, b"", &mut signals, &mut line).ok()?;
+    client.run_helper(name, &command, b"", &mut signals, &mut line).ok()?;
     let told = wanted.iter().map(|(_, identity)| format!("{} {}", identity.device, identity.inode));
-    Some(match seen.into_iter().eq(told) {
-        true => Seen::ok("the box sees your session"),
-        false => Seen::warning("the box sees an old session of yours, or none")
-            .mend(Remedy::Advice(format!("incusbox run {name} -- true")))
-            .mend(Remedy::Advice(format!("incusbox restart {name}"))),
-    })
+    Some(seen.into_iter().eq(told))
 }
 
 fn windows(session: &Desktop) -> Seen {
@@ -218,6 +256,13 @@ mod tests {
             assert_eq!(seen.status, Status::Warning, "{words}");
             assert!(seen.text.contains(words), "{}", seen.text);
         }
+    }
+
+    #[test]
+    fn a_host_may_have_nothing_to_show() {
+        assert!(files(&[]).text.contains("no fonts"));
+        let fonts = ("/usr/share/fonts", String::new(), Identity { device: 1, inode: 2 });
+        assert_eq!(files(&[fonts]).text, "/usr/share/fonts");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::change::shares_home;
 use super::error::Error;
+use super::gpu;
 use super::host::{self, HostUser, Machine};
 use super::lock::Lock;
 use super::nesting::{Allowed, NESTED, nested_profile};
@@ -17,9 +18,10 @@ use super::network;
 use super::request::{self, CREATING, Mapping, Wanted};
 use super::settings::{Home, Network, Settings};
 use super::setup;
+use crate::agent::protocol::desktop::Switch;
 use crate::agent::protocol::setup::{SetupRequest, SetupResult};
 use crate::incus::manage::{Action, Force};
-use crate::incus::objects::{FullInstance, Profile};
+use crate::incus::objects::{Devices, FullInstance, Profile};
 use crate::incus::{self, Client};
 use crate::names::BoxName;
 use crate::run::agent_file::AgentFile;
@@ -155,11 +157,12 @@ impl Creation<'_> {
         let mine = format!("{CREATING} {token}");
         let wanted = self.wanted(mapping, profile, &token);
         let request = self.instance(&wanted);
-        let setup = request::setup(name, self.settings, self.user, &wanted.switches());
+        let switches = wanted.switches();
+        let setup = request::setup(name, self.settings, self.user, &switches);
         let setup = SetupRequest { is_new: true, ..setup };
         self.progress.step(&format!("making the box from {}", self.origin.name));
         let made = self.make(&request, &mine).map_err(|error| self.explained(error, mapping));
-        let result = made.and_then(|()| self.set_up(&setup, mapping));
+        let result = made.and_then(|()| self.set_up(&setup, mapping, &switches));
         if result.is_err() {
             self.progress.step("removing what was made");
             self.remove_half_made(&mine);
@@ -281,11 +284,20 @@ impl Creation<'_> {
         Ok(())
     }
 
-    fn set_up(&mut self, request: &SetupRequest, mapping: Mapping) -> Result<SetupResult, Error> {
+    fn set_up(
+        &mut self,
+        request: &SetupRequest,
+        mapping: Mapping,
+        switches: &[Switch],
+    ) -> Result<SetupResult, Error> {
         let name = self.name.as_str().to_owned();
         let result = setup::run(self.client, self.signals, self.progress, &name, request)?;
         if let (Some(user), true) = (self.user, shares_home(self.settings, mapping)) {
             setup::check_owners(self.client, self.signals, &name, user, &self.settings.home)?;
+        }
+        // Only now the box has the groups that its packages brought.
+        if switches.contains(&Switch::Gpu) {
+            gpu::add(self.client, self.progress, &name, self.user, &Devices::new());
         }
         let facts = json!({ "config": {
             "user.incusbox.state": "ready",

@@ -41,9 +41,11 @@ pub fn shares() -> [(&'static str, &'static str, String); 4] {
 }
 
 /// Whether a switch can do anything: its user's sockets are nobody's for a box that does not know
-/// the user's id, and the confined get no directories of the host's. Fonts are for anybody to read.
+/// the user's id, and the confined get no directories of the host's. Fonts are for anybody to read,
+/// and nodes have the ids that they are given.
 pub fn is_possible(switch: Switch, mapping: Mapping, allowed: Allowed) -> bool {
-    allowed == Allowed::All && (mapping == Mapping::Ids || !switch.needs_session())
+    switch == Switch::Gpu
+        || allowed == Allowed::All && (mapping == Mapping::Ids || !switch.needs_session())
 }
 
 /// What a box may have of the switches that are wanted.
@@ -164,7 +166,28 @@ mod tests {
         assert_eq!(names(Switch::Audio), ["session-1"]);
         let themes = ["share-fonts", "share-icons", "share-local-fonts", "share-themes"];
         assert_eq!(names(Switch::Themes), themes);
-        assert!(devices(&[], 1).is_empty());
+        assert!(devices(&[], 1).is_empty() && devices(&[Switch::Gpu], 1).is_empty());
+    }
+
+    #[test]
+    fn a_gpu_needs_no_id_of_the_users_and_everybody_may_have_it() {
+        let user = HostUser { uid: 1000, gid: 1000, ..HostUser::default() };
+        let of = |user, mapping, allowed| possible(&Switch::ALL, user, mapping, allowed);
+        assert_eq!(of(Some(&user), Mapping::Ids, Allowed::All), Switch::ALL);
+        assert_eq!(of(Some(&user), Mapping::Shift, Allowed::All), [Switch::Gpu, Switch::Themes]);
+        assert_eq!(of(Some(&user), Mapping::Ids, Allowed::Restricted), [Switch::Gpu]);
+        assert!(of(None, Mapping::None, Allowed::All).is_empty());
+    }
+
+    #[test]
+    fn turning_the_gpu_shows_nobodys_session() {
+        let mut there = instance();
+        turn(&mut there, Switch::Bus, true, 1);
+        turn(&mut there, Switch::Gpu, true, 2);
+        assert_eq!(names(&there), ["session-1"]);
+        assert_eq!(on(&there), Some(vec![Switch::Bus, Switch::Gpu]));
+        turn(&mut there, Switch::Bus, false, 1);
+        assert_eq!((names(&there), on(&there)), (vec![], Some(vec![Switch::Gpu])));
     }
 
     #[test]

@@ -130,7 +130,10 @@ impl fmt::Display for Error {
                 if let Some(line) = log {
                     write!(f, "\nits log says: {}", printable(line))?;
                 }
-                hint(f, source.text().unwrap_or_default())
+                match source.lets_start(name) {
+                    Some(mends) => write!(f, "\n{mends}"),
+                    None => hint(f, source.text().unwrap_or_default()),
+                }
             }
             Error::Setup { name, step, text } => {
                 write!(f, "setting up the box `{name}` failed ({}): ", printable(step))?;

@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::unistd::{Gid, Group, Uid, User};
 
 /// The user that a box is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostUser {
     /// Login name.
     pub name: String,

@@ -8,6 +8,7 @@ pub(crate) mod create;
 pub(crate) mod desktop;
 pub(crate) mod doctor;
 pub(crate) mod error;
+pub(crate) mod gpu;
 pub(crate) mod host;
 pub mod images;
 pub(crate) mod lock;

@@ -197,6 +197,14 @@ pub const OPTIONS: &[BoxOption] = &[
         "Let the box use the keys of the host's ssh-agent",
     ),
     option(
+        "gpu",
+        Kind::Switch,
+        "on|off",
+        When::Always,
+        Some("on"),
+        "Let the box draw and compute with the host's graphics processors",
+    ),
+    option(
         "themes",
         Kind::Switch,
         "on|off",
@@ -223,6 +231,7 @@ const ISOLATED: &[(&str, &str)] = &[
     ("audio", "off"),
     ("bus", "off"),
     ("ssh-agent", "off"),
+    ("gpu", "off"),
     ("themes", "off"),
 ];
 

@@ -9,10 +9,12 @@ use super::create::{define_options, given, has};
 use super::lifecycle::{SHUTDOWN_SECONDS, catch, change};
 use super::progress::Shown;
 use super::{ask, box_argument, box_name, connect, flag, the_instance};
+use crate::agent::protocol::desktop::Switch;
 use crate::boxes::change::{adopt, shares_home, whole};
 use crate::boxes::create::{Progress, ensure_profile};
 use crate::boxes::desktop;
 use crate::boxes::error::Error;
+use crate::boxes::gpu;
 use crate::boxes::host::HostUser;
 use crate::boxes::nesting::Allowed;
 use crate::boxes::options::{Values, named};
@@ -141,6 +143,9 @@ pub fn adopt_one(
     let result = setup::run(client, signals, shown, name.as_str(), &request)?;
     if let (Some(user), true) = (user, shares_home(settings, adoption.mapping)) {
         setup::check_owners(client, signals, name.as_str(), user, &settings.home)?;
+    }
+    if on.contains(&Switch::Gpu) {
+        gpu::add(client, shown, name.as_str(), user, &adoption.instance.devices);
     }
     let facts = json!({ "config": {
         "user.incusbox.state": "ready",

@@ -79,7 +79,7 @@ pub fn define_options(command: Command, is_one: fn(&BoxOption) -> bool) -> Comma
 
 /// `no-NAME` for a switch.
 fn no_name(name: &str) -> Option<&'static str> {
-    let all = [
+    const ALL: &[&str] = &[
         "no-isolated",
         "no-sudo",
         "no-nesting",
@@ -87,9 +87,10 @@ fn no_name(name: &str) -> Option<&'static str> {
         "no-audio",
         "no-bus",
         "no-ssh-agent",
+        "no-gpu",
         "no-themes",
     ];
-    all.into_iter().find(|no| &no[3..] == name)
+    ALL.iter().copied().find(|no| &no[3..] == name)
 }
 
 pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::list::described;
 use super::{box_argument, box_name, connect, json_flag, print, print_json, the_instance};
+use crate::agent::protocol::desktop::Switch;
 use crate::boxes::desktop;
 use crate::boxes::error::Error;
 use crate::boxes::network;
@@ -54,7 +55,7 @@ fn options(there: &FullInstance) -> Value {
             "disk" => json!(root_size()),
             "nesting" => on("security.nesting"),
             "intercept" => on("security.syscalls.intercept.mknod"),
-            "display" | "audio" | "bus" | "ssh-agent" | "themes" => switch(there, option.name),
+            name if Switch::ALL.iter().any(|switch| switch.name() == name) => switch(there, name),
             "isolated" if there.is_box() => {
                 json!(if there.fact("isolated").is_some() { "on" } else { "off" })
             }

@@ -11,6 +11,7 @@ use crate::agent::protocol::desktop::{CONFIGURATION, ON, Switch};
 use crate::boxes::change::{apply, whole};
 use crate::boxes::desktop;
 use crate::boxes::error::Error;
+use crate::boxes::gpu;
 use crate::boxes::host::{self, HostUser};
 use crate::boxes::nesting::Allowed;
 use crate::boxes::options::{OPTIONS, When};
@@ -51,6 +52,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
             ))
         })?;
         match Switch::ALL.into_iter().find(|switch| switch.name() == option) {
+            Some(Switch::Gpu) => turned.push(turn_gpu(&mut client, &mut there, value)?),
             Some(switch) => turned.push(turn(&mut there, switch, value, allowed(&client))?),
             None => apply(&mut there, option, value)?,
         }
@@ -94,9 +96,7 @@ fn turn(
     allowed: Allowed,
 ) -> Result<(Switch, bool), Error> {
     let is_on = value.is_empty() || on_or_off(switch.name(), value)?;
-    let user = HostUser::calling()
-        .map_err(|source| Error::Host { doing: "finding out who you are", source })?;
-    let Some(user) = user else {
+    let Some(user) = calling()? else {
         return Err(Error::Usage(format!(
             "root has no desktop to show a box, so `{}` cannot be changed\nask as the user whose box it is",
             switch.name()
@@ -131,4 +131,26 @@ fn turn(
     }
     desktop::turn(there, switch, is_on, user.uid);
     Ok((switch, is_on))
+}
+
+/// The same for the GPU, which the host may not have; then it is only a wish.
+fn turn_gpu(
+    client: &mut Client,
+    there: &mut FullInstance,
+    value: &str,
+) -> Result<(Switch, bool), Error> {
+    let is_on = value.is_empty() || on_or_off(Switch::Gpu.name(), value)?;
+    match is_on {
+        true => {
+            let devices = gpu::look(client, &there.name, calling()?.as_ref())?;
+            gpu::give(there, devices);
+        }
+        false => gpu::take(there),
+    }
+    desktop::turn(there, Switch::Gpu, is_on, 0);
+    Ok((Switch::Gpu, is_on))
+}
+
+fn calling() -> Result<Option<HostUser>, Error> {
+    HostUser::calling().map_err(|source| Error::Host { doing: "finding out who you are", source })
 }

@@ -92,6 +92,14 @@ impl Error {
     pub fn is_unavailable(&self) -> bool {
         self.text().is_some_and(|text| text.contains("unavailable on this server"))
     }
+
+    /// What lets the instance `name` start that did not, where Incus's words say enough for that.
+    pub fn lets_start(&self, name: &str) -> Option<String> {
+        let text = self.text()?.to_lowercase();
+        let has_lost_gpu = text.contains("failed to detect requested gpu device");
+        has_lost_gpu
+            .then(|| format!("the GPU that it has is not there: incusbox set {name} gpu=off"))
+    }
 }
 
 impl fmt::Display for Error {

@@ -18,6 +18,8 @@ pub mod instances;
 pub mod manage;
 #[cfg(feature = "cli")]
 pub mod objects;
+#[cfg(feature = "cli")]
+pub mod resources;
 pub mod socket;
 #[cfg(feature = "cli")]
 pub mod start_log;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub type Devices = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Go writes `null` for a map or a list that was never made, as those of an instance in the making.
-fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub(super) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
     T: Deserialize<'de> + Default,

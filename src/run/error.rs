@@ -113,10 +113,13 @@ impl fmt::Display for Error {
             Error::Frozen { name } => {
                 write!(f, "box `{name}` is frozen\nlet it go on: incus resume {name}")
             }
-            Error::Start { name, source } => write!(
-                f,
-                "box `{name}` could not be started: {source}\nsee: incus info {name} --show-log"
-            ),
+            Error::Start { name, source } => {
+                write!(f, "box `{name}` could not be started: {source}")?;
+                match source.lets_start(name) {
+                    Some(mends) => write!(f, "\n{mends}"),
+                    None => write!(f, "\nsee: incus info {name} --show-log"),
+                }
+            }
             Error::AgentFile { tried } => {
                 write!(
                     f,
@@ -261,3 +264,19 @@ fn lost(f: &mut fmt::Formatter<'_>, name: &str, why: &Lost) -> fmt::Result {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_that_is_gone_is_told_with_the_way_out() {
+        let start = |text: &str| Error::Start {
+            name: "dev".to_owned(),
+            source: incus::Error::Refused { doing: "starting", code: 400, text: text.to_owned() },
+        };
+        let text = "Failed to start device \"gpu\": Failed to detect requested GPU device";
+        assert!(start(text).to_string().ends_with("incusbox set dev gpu=off"));
+        assert!(start("anything").to_string().ends_with("--show-log"));
+    }
+}

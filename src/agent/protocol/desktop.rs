@@ -14,14 +14,22 @@ pub enum Switch {
     Bus,
     /// The ssh-agent.
     SshAgent,
+    /// The nodes of graphics processors, and what their drivers need.
+    Gpu,
     /// Fonts, icons and themes: files, and nothing of the session's.
     Themes,
 }
 
 impl Switch {
     /// All of them.
-    pub const ALL: [Switch; 5] =
-        [Switch::Display, Switch::Audio, Switch::Bus, Switch::SshAgent, Switch::Themes];
+    pub const ALL: [Switch; 6] = [
+        Switch::Display,
+        Switch::Audio,
+        Switch::Bus,
+        Switch::SshAgent,
+        Switch::Gpu,
+        Switch::Themes,
+    ];
 
     /// Its name: the option of a box, and the file in [`ON`].
     pub fn name(self) -> &'static str {
@@ -30,6 +38,7 @@ impl Switch {
             Switch::Audio => "audio",
             Switch::Bus => "bus",
             Switch::SshAgent => "ssh-agent",
+            Switch::Gpu => "gpu",
             Switch::Themes => "themes",
         }
     }
@@ -41,7 +50,7 @@ impl Switch {
             Switch::Audio => &["PULSE_SERVER", "PIPEWIRE_REMOTE"],
             Switch::Bus => &["DBUS_SESSION_BUS_ADDRESS"],
             Switch::SshAgent => &["SSH_AUTH_SOCK"],
-            Switch::Themes => &[],
+            Switch::Gpu | Switch::Themes => &[],
         }
     }
 

@@ -2,6 +2,7 @@
 //! `setup` applies the remedies of those that concern the host.
 
 mod daemon;
+mod graphics;
 mod inside;
 mod machine;
 mod session;
@@ -134,6 +135,7 @@ const BOX: &[(&str, Check)] = &[
     ("audio", session::audio),
     ("bus", session::bus),
     ("ssh-agent", session::ssh_agent),
+    ("gpu", graphics::gpu),
     ("themes", session::themes),
 ];
 

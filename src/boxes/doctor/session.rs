@@ -16,11 +16,13 @@ fn where_on(patient: &Patient, switch: Switch, look_at: fn(&Desktop) -> Seen) ->
     let (instance, user) = (patient.instance.as_ref()?, patient.user.as_ref()?);
     Some(match on(instance)?.contains(&switch) {
         true => look_at(&look(user.uid, |name| std::env::var_os(name))),
-        false => {
-            let (name, switch) = (&instance.name, switch.name());
-            Seen::ok(format!("off; incusbox set {name} {switch}=on turns it on"))
-        }
+        false => off(&instance.name, switch),
     })
+}
+
+/// What is said of a switch that is off.
+pub fn off(name: &str, switch: Switch) -> Seen {
+    Seen::ok(format!("off; incusbox set {name} {}=on turns it on", switch.name()))
 }
 
 pub fn display(patient: &mut Patient) -> Option<Seen> {

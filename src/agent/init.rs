@@ -14,6 +14,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::protocol::nvidia;
 use crate::sys::boot;
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::signals::Signals;
@@ -69,6 +70,9 @@ fn prepare() {
         }
     }
     network();
+    if Path::new(nvidia::SHOWN).exists() {
+        begin(&["nvidia"], "link the host's NVIDIA libraries");
+    }
 }
 
 /// Mounts a tmpfs with the same empty directories in it as the image has there.
@@ -93,16 +97,17 @@ fn network() {
     if !Path::new("/sys/class/net").join(INTERFACE).exists() {
         return;
     }
+    begin(&["dhcp", INTERFACE], "ask for an address");
+}
+
+/// Starts this program with other work.
+fn begin(work: &[&str], doing: &str) {
     let started = std::env::current_exe().and_then(|program| {
         // The standard library gives it the usual mask of signals, so that it heeds the end.
-        Command::new(program)
-            .args(["dhcp", INTERFACE])
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .spawn()
+        Command::new(program).args(work).current_dir("/").stdin(Stdio::null()).spawn()
     });
     if let Err(error) = started {
-        complain(&format!("cannot ask for an address: {error}"));
+        complain(&format!("cannot {doing}: {error}"));
     }
 }
 

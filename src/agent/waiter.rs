@@ -31,14 +31,17 @@ pub fn main() -> u8 {
                 exit::FAILURE
             }
         },
-        Some(work @ ("setup" | "upgrade")) => match install(&arguments[0], arguments.get(2)) {
-            Ok(()) if work == "setup" => super::setup::main(),
-            Ok(()) => super::setup::main_of_upgrade(),
-            Err(error) => {
-                complain(&error);
-                exit::FAILURE
+        Some(work @ ("setup" | "upgrade" | "nvidia")) => {
+            match install(&arguments[0], arguments.get(2)).map(|()| work) {
+                Ok("setup") => super::setup::main(),
+                Ok("nvidia") => super::setup::main_of_nvidia(),
+                Ok(_) => super::setup::main_of_upgrade(),
+                Err(error) => {
+                    complain(&error);
+                    exit::FAILURE
+                }
             }
-        },
+        }
         Some("print-environment") => match login::print_environment() {
             Ok(()) => 0,
             Err(_) => exit::FAILURE,

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::change::shares_home;
+use super::change::{shares_home, whole};
 use super::error::Error;
 use super::gpu;
 use super::host::{self, HostUser, Machine};
 use super::lock::Lock;
 use super::nesting::{Allowed, NESTED, nested_profile};
 use super::network;
+use super::nvidia;
 use super::request::{self, CREATING, Mapping, Wanted};
 use super::settings::{Home, Network, Settings};
 use super::setup;
@@ -160,9 +161,13 @@ impl Creation<'_> {
         let switches = wanted.switches();
         let setup = request::setup(name, self.settings, self.user, &switches);
         let setup = SetupRequest { is_new: true, ..setup };
+        let left: Vec<String> =
+            request::left_behind(&wanted).into_iter().map(str::to_owned).collect();
         self.progress.step(&format!("making the box from {}", self.origin.name));
         let made = self.make(&request, &mine).map_err(|error| self.explained(error, mapping));
-        let result = made.and_then(|()| self.set_up(&setup, mapping, &switches));
+        let result = made
+            .and_then(|()| self.forget_devices(&left))
+            .and_then(|()| self.set_up(&setup, mapping, &switches));
         if result.is_err() {
             self.progress.step("removing what was made");
             self.remove_half_made(&mine);
@@ -203,6 +208,7 @@ impl Creation<'_> {
             mapping,
             source: self.origin.source.clone(),
             profile,
+            libraries: nvidia::look("/".as_ref(), self.allowed()),
             copied: self.origin.copied.as_ref(),
             image: &self.origin.name,
             allowed: self.allowed(),
@@ -282,6 +288,18 @@ impl Creation<'_> {
         let operation = self.client.change_state(name, Action::Start, Force::Yes)?;
         self.client.watch("starting the box", &operation, self.signals, None)?;
         Ok(())
+    }
+
+    /// A copy was made with devices that stand for nothing, in place of the original's. They go, so
+    /// that others can have their names.
+    fn forget_devices(&mut self, names: &[String]) -> Result<(), Error> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let mut there = self.client.full_instance(self.name.as_str())?;
+        there.devices.retain(|name, _| !names.contains(name));
+        let operation = self.client.put_instance(self.name.as_str(), &whole(&there))?;
+        Ok(self.client.watch("changing the box", &operation, self.signals, None)?)
     }
 
     fn set_up(

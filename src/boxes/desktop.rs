@@ -170,16 +170,6 @@ mod tests {
     }
 
     #[test]
-    fn a_gpu_needs_no_id_of_the_users_and_everybody_may_have_it() {
-        let user = HostUser { uid: 1000, gid: 1000, ..HostUser::default() };
-        let of = |user, mapping, allowed| possible(&Switch::ALL, user, mapping, allowed);
-        assert_eq!(of(Some(&user), Mapping::Ids, Allowed::All), Switch::ALL);
-        assert_eq!(of(Some(&user), Mapping::Shift, Allowed::All), [Switch::Gpu, Switch::Themes]);
-        assert_eq!(of(Some(&user), Mapping::Ids, Allowed::Restricted), [Switch::Gpu]);
-        assert!(of(None, Mapping::None, Allowed::All).is_empty());
-    }
-
-    #[test]
     fn turning_the_gpu_shows_nobodys_session() {
         let mut there = instance();
         turn(&mut there, Switch::Bus, true, 1);
@@ -204,9 +194,9 @@ mod tests {
         };
         let of = |mapping, allowed| possible(&Switch::ALL, Some(&user), mapping, allowed);
         assert_eq!(of(Mapping::Ids, Allowed::All), Switch::ALL);
-        assert_eq!(of(Mapping::Shift, Allowed::All), [Switch::Themes]);
-        assert_eq!(of(Mapping::None, Allowed::All), [Switch::Themes]);
-        assert_eq!(of(Mapping::Ids, Allowed::Restricted), []);
+        assert_eq!(of(Mapping::Shift, Allowed::All), [Switch::Gpu, Switch::Themes]);
+        assert_eq!(of(Mapping::None, Allowed::All), [Switch::Gpu, Switch::Themes]);
+        assert_eq!(of(Mapping::Ids, Allowed::Restricted), [Switch::Gpu]);
         assert_eq!(possible(&Switch::ALL, None, Mapping::Ids, Allowed::All), []);
     }
 

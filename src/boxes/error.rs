@@ -130,7 +130,7 @@ impl fmt::Display for Error {
                 if let Some(line) = log {
                     write!(f, "\nits log says: {}", printable(line))?;
                 }
-                match source.lets_start(name) {
+                match source.lets_start(name).filter(|_| !is_new) {
                     Some(mends) => write!(f, "\n{mends}"),
                     None => hint(f, source.text().unwrap_or_default()),
                 }

@@ -98,14 +98,17 @@ pub fn give(instance: &mut FullInstance, devices: Devices) {
 
 /// Takes the devices away from an instance.
 pub fn take(instance: &mut FullInstance) {
-    let is = |device: &BTreeMap<String, String>, key: &str, value: &str| {
-        device.get(key).is_some_and(|own| own == value)
-    };
-    instance.devices.retain(|name, device| match name.as_str() {
-        DEVICE => !is(device, "type", "gpu"),
-        COMPUTE_DEVICE => !is(device, "source", KFD),
-        _ => true,
-    });
+    instance.devices.retain(|name, device| !is_ours(name, device));
+}
+
+/// Whether a device is one of these.
+pub fn is_ours(name: &str, device: &BTreeMap<String, String>) -> bool {
+    let is = |key: &str, value: &str| device.get(key).is_some_and(|own| own == value);
+    match name {
+        DEVICE => is("type", "gpu"),
+        COMPUTE_DEVICE => is("source", KFD),
+        _ => false,
+    }
 }
 
 fn devices(gid: Option<u32>, computes: bool) -> Devices {

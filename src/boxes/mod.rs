@@ -14,6 +14,7 @@ pub mod images;
 pub(crate) mod lock;
 pub(crate) mod nesting;
 pub(crate) mod network;
+pub(crate) mod nvidia;
 pub(crate) mod options;
 pub(crate) mod remedy;
 pub(crate) mod request;

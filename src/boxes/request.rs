@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::desktop;
+use super::gpu;
 use super::host::{self, HostUser};
 use super::nesting::{Allowed, INTERCEPTIONS, NESTED};
 use super::network;
+use super::nvidia;
 use super::settings::{Home, Intercept, Settings};
 use crate::agent::protocol::desktop::Switch;
 use crate::agent::protocol::setup::{SetupRequest, UserAccount};
@@ -43,6 +45,8 @@ pub struct Wanted<'a> {
     pub source: Value,
     /// The default profile, when a device of it is to be another one.
     pub profile: Option<Profile>,
+    /// Disks with the libraries of the host's driver.
+    pub libraries: Devices,
     /// The box that it is a copy of. Incus gives the copy what the request does not mention.
     pub copied: Option<&'a FullInstance>,
     /// What the user named as its image.
@@ -69,7 +73,11 @@ pub fn instance(wanted: &Wanted<'_>) -> Value {
     }
     let mut devices = devices(settings, wanted.user, wanted.mapping);
     if let Some(user) = wanted.user {
-        devices.extend(desktop::devices(&wanted.switches(), user.uid));
+        let switches = wanted.switches();
+        devices.extend(desktop::devices(&switches, user.uid));
+        if switches.contains(&Switch::Gpu) {
+            devices.extend(wanted.libraries.clone());
+        }
     }
     if let Some(profile) = &wanted.profile {
         devices.extend(network::devices(settings.network, profile));
@@ -81,10 +89,9 @@ pub fn instance(wanted: &Wanted<'_>) -> Value {
             devices.insert("root".to_owned(), root);
         }
     }
-    for name in wanted.copied.iter().flat_map(|copied| copied.devices.keys()) {
-        if is_decided_here(name, settings) && !devices.contains_key(name) {
-            devices.insert(name.clone(), [("type".to_owned(), "none".to_owned())].into());
-        }
+    for name in left_behind(wanted) {
+        let nothing = [("type".to_owned(), "none".to_owned())];
+        devices.entry(name.to_owned()).or_insert_with(|| nothing.into());
     }
     json!({
         "name": wanted.name,
@@ -97,12 +104,23 @@ pub fn instance(wanted: &Wanted<'_>) -> Value {
     })
 }
 
-/// Whether a device is there because of an option; in an isolated box every one is but the root disk
-/// and the network.
-fn is_decided_here(device: &str, settings: &Settings) -> bool {
-    let is_ours = device.starts_with("home-") || device.starts_with("volume-");
-    let is_the_boxs_own = ["root", "eth0"].contains(&device);
-    is_ours || desktop::is_ours(device) || (settings.isolated && !is_the_boxs_own)
+/// Devices of the original that a copy shall not have: those that are there because of an option,
+/// and in an isolated box all but the root disk and the network.
+pub fn left_behind<'a>(wanted: &'a Wanted<'_>) -> Vec<&'a str> {
+    let switches = wanted.switches();
+    let shown = wanted.user.map(|user| desktop::devices(&switches, user.uid)).unwrap_or_default();
+    let kept = devices(wanted.settings, wanted.user, wanted.mapping);
+    let is_left = |name: &str, device: &BTreeMap<String, String>| {
+        let is_of_gpu = gpu::is_ours(name, device) || nvidia::is_ours(device);
+        let is_ours = name.starts_with("home-")
+            || name.starts_with("volume-")
+            || desktop::is_ours(name)
+            || (is_of_gpu && !switches.contains(&Switch::Gpu));
+        let is_strange = wanted.settings.isolated && !["root", "eth0"].contains(&name);
+        (is_ours || is_strange) && !kept.contains_key(name) && !shown.contains_key(name)
+    };
+    let original = wanted.copied.iter().flat_map(|copied| &copied.devices);
+    original.filter(|(name, device)| is_left(name, device)).map(|(name, _)| name.as_str()).collect()
 }
 
 fn config(wanted: &Wanted<'_>) -> BTreeMap<String, String> {
@@ -309,6 +327,7 @@ mod tests {
             mapping,
             source: json!({ "type": "image", "alias": "x" }),
             profile: Some(profile()),
+            libraries: [("nvidia-0".to_owned(), BTreeMap::new())].into(),
             copied: None,
             image: "x",
             allowed: Allowed::All,
@@ -334,8 +353,10 @@ mod tests {
         assert_eq!(made["devices"]["home-1000"]["shift"], "true");
         let volume = &made["devices"]["volume-0"];
         assert_eq!((&volume["path"], &volume["readonly"]), (&json!("/data"), &json!("true")));
-        let made = request(&[("home", "none"), ("themes", "off")], Mapping::None);
+        let made = request(&[("home", "none"), ("themes", "off"), ("gpu", "off")], Mapping::None);
         assert_eq!(made["devices"], json!({}));
+        let made = request(&[("home", "none"), ("themes", "off")], Mapping::None);
+        assert_eq!(made["devices"], json!({ "nvidia-0": {} }));
         let made = request(&[("home", "/srv/h")], Mapping::Ids);
         assert_eq!(made["devices"]["home-1000"]["source"], "/srv/h");
     }
@@ -385,6 +406,7 @@ mod tests {
                 mapping: Mapping::None,
                 source: json!({ "type": "copy", "source": "a" }),
                 profile: Some(profile()),
+                libraries: Devices::new(),
                 copied: Some(&original),
                 image: "a copy of a",
                 allowed: Allowed::All,

@@ -48,6 +48,19 @@ pub fn upgrade(
     work(client, signals, progress, name, "upgrade", b"")
 }
 
+/// Has the agent link the libraries of the host's NVIDIA driver, or take the links away.
+///
+/// # Errors
+/// Everything in [`Error`].
+pub fn link_drivers(
+    client: &mut Client,
+    signals: &mut Signals,
+    progress: &mut dyn Progress,
+    name: &str,
+) -> Result<SetupResult, Error> {
+    work(client, signals, progress, name, "nvidia", b"")
+}
+
 fn work(
     client: &mut Client,
     signals: &mut Signals,

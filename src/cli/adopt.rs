@@ -17,6 +17,7 @@ use crate::boxes::error::Error;
 use crate::boxes::gpu;
 use crate::boxes::host::HostUser;
 use crate::boxes::nesting::Allowed;
+use crate::boxes::nvidia;
 use crate::boxes::options::{Values, named};
 use crate::boxes::request;
 use crate::boxes::settings::Settings;
@@ -123,7 +124,7 @@ pub fn adopt_one(
     let name = BoxName::new(&there.name)?;
     let was_running = there.status == "Running";
     let allowed = allowed(client);
-    let adoption = adopt(there, user, settings, allowed)?;
+    let mut adoption = adopt(there, user, settings, allowed)?;
     if let Some(warning) = &adoption.warning {
         shown.warning(warning);
     }
@@ -133,12 +134,15 @@ pub fn adopt_one(
     if adoption.restart {
         change(client, signals, &name, Action::Stop, Force::No(SHUTDOWN_SECONDS))?;
     }
+    let on = desktop::on(&adoption.instance).unwrap_or_default();
+    if on.contains(&Switch::Gpu) {
+        nvidia::replace(&mut adoption.instance, nvidia::look("/".as_ref(), allowed));
+    }
     let operation = client.put_instance(name.as_str(), &whole(&adoption.instance))?;
     client.watch("changing the box", &operation, signals, None)?;
     if adoption.restart || !was_running {
         change(client, signals, &name, Action::Start, Force::Yes)?;
     }
-    let on = desktop::on(&adoption.instance).unwrap_or_default();
     let request = request::setup(name.as_str(), settings, user, &on);
     let result = setup::run(client, signals, shown, name.as_str(), &request)?;
     if let (Some(user), true) = (user, shares_home(settings, adoption.mapping)) {

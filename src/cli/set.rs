@@ -6,6 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::adopt::allowed;
 use super::lifecycle::catch;
+use super::progress::Shown;
 use super::{box_argument, box_name, connect, the_box};
 use crate::agent::protocol::desktop::{CONFIGURATION, ON, Switch};
 use crate::boxes::change::{apply, whole};
@@ -14,11 +15,13 @@ use crate::boxes::error::Error;
 use crate::boxes::gpu;
 use crate::boxes::host::{self, HostUser};
 use crate::boxes::nesting::Allowed;
+use crate::boxes::nvidia;
 use crate::boxes::options::{OPTIONS, When};
 use crate::boxes::request::Mapping;
 use crate::boxes::settings::on_or_off;
+use crate::boxes::setup;
 use crate::incus::Client;
-use crate::incus::objects::FullInstance;
+use crate::incus::objects::{Devices, FullInstance};
 use crate::names::BoxName;
 use crate::session;
 
@@ -45,6 +48,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let mut client = connect(matches)?;
     let mut there = the_box(&mut client, &name)?;
     let mut turned = Vec::new();
+    let had_libraries = nvidia::is_shown(&there);
     for change in matches.get_many::<String>("changes").unwrap_or_default() {
         let (option, value) = change.split_once('=').ok_or_else(|| {
             Error::Usage(format!(
@@ -66,16 +70,24 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
         client.make_directory(name.as_str(), CONFIGURATION)?;
         client.make_directory(name.as_str(), ON)?;
     }
-    for (switch, is_on) in turned {
+    for (switch, is_on) in &turned {
         let path = format!("{ON}/{}", switch.name());
-        if is_on {
+        if *is_on {
             client.push_file(name.as_str(), &path, b"")?;
         } else if client.file_exists(name.as_str(), &path)? {
             client.remove_file(name.as_str(), &path)?;
         }
-        if (switch, is_on) == (Switch::Themes, false) {
+        if (*switch, *is_on) == (Switch::Themes, false) {
             remove_places(&mut client, &name);
         }
+    }
+    // A box that starts looks by itself.
+    let is_concerned = had_libraries || nvidia::is_shown(&there);
+    let has_turned = turned.iter().any(|(switch, _)| *switch == Switch::Gpu);
+    if has_turned && is_concerned && there.status == "Running" {
+        let mut shown = Shown::new(false);
+        setup::link_drivers(&mut client, &mut signals, &mut shown, name.as_str())?;
+        shown.clear();
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -140,12 +152,13 @@ fn turn_gpu(
     value: &str,
 ) -> Result<(Switch, bool), Error> {
     let is_on = value.is_empty() || on_or_off(Switch::Gpu.name(), value)?;
-    match is_on {
-        true => {
-            let devices = gpu::look(client, &there.name, calling()?.as_ref())?;
-            gpu::give(there, devices);
-        }
-        false => gpu::take(there),
+    if is_on {
+        let devices = gpu::look(client, &there.name, calling()?.as_ref())?;
+        gpu::give(there, devices);
+        nvidia::replace(there, nvidia::look("/".as_ref(), allowed(client)));
+    } else {
+        gpu::take(there);
+        nvidia::replace(there, Devices::new());
     }
     desktop::turn(there, Switch::Gpu, is_on, 0);
     Ok((Switch::Gpu, is_on))

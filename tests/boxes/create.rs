@@ -275,3 +275,24 @@ fn a_copy_of_a_box_has_its_own_name_and_the_same_content() {
     assert_eq!(told.stdout, format!("content\n{0}\n{0}\n", &*second));
     assert!(incus(&["config", "get", &second, "user.incusbox.state"]).stdout.contains("ready"));
 }
+
+#[test]
+fn a_copy_gets_nothing_of_what_it_shall_not_have() {
+    let first = Name::create("shown", &[]);
+    let devices = |name: &Name| incus(&["config", "device", "list", name]).succeeds().stdout;
+    let before = devices(&first);
+    for device in ["home-", "session-", "x11", "share-"] {
+        assert!(before.contains(device), "{before}");
+    }
+    let second = Name::new("hidden");
+    let off = ["--no-display", "--no-audio", "--no-bus", "--no-ssh-agent", "--no-gpu"];
+    let all = [&["create", &second, "--clone", &first, "--home", "none"], &off[..]].concat();
+    incusbox(&all).succeeds();
+    let after = devices(&second);
+    assert!(after.contains("share-"), "{after}");
+    for device in ["home-", "session-", "x11", "gpu"] {
+        assert!(!after.contains(device), "{after}");
+    }
+    incusbox(&["set", &second, "themes=off"]).succeeds();
+    assert_eq!(devices(&second), "");
+}

@@ -15,6 +15,7 @@ mod create;
 mod desktop;
 mod doctor;
 mod files;
+mod gpu;
 mod hosts;
 mod isolated;
 mod lifecycle;

@@ -15,6 +15,8 @@
 
 pub mod desktop;
 pub mod hand_over;
+#[cfg(any(feature = "agent", feature = "cli"))]
+pub mod nvidia;
 mod request;
 #[cfg(any(feature = "agent", feature = "cli"))]
 pub mod setup;

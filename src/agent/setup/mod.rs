@@ -26,6 +26,7 @@ mod lock;
 mod managers;
 mod membership;
 mod nesting;
+mod nvidia;
 mod packages;
 mod report;
 mod session;
@@ -75,6 +76,16 @@ pub fn main_of_upgrade() -> u8 {
         let hostname = "box".to_owned();
         let request = SetupRequest { hostname, ..SetupRequest::default() };
         Steps::new(tree, surroundings, &request, report)?.upgrade()
+    })
+}
+
+/// Runs `incusbox-agent nvidia`: links to the libraries of the host's driver, as it is now. No
+/// request, the same events and statuses.
+pub fn main_of_nvidia() -> u8 {
+    run(|tree, surroundings, report| {
+        let hostname = "box".to_owned();
+        let request = SetupRequest { hostname, ..SetupRequest::default() };
+        Steps::new(tree, surroundings, &request, report)?.link_drivers()
     })
 }
 

@@ -13,8 +13,8 @@ use super::surroundings::{Life, Surroundings};
 use super::tree::Tree;
 use super::wanted::{self, Wanted};
 use super::{
-    database, desktop, home, hooks, hosts, nesting, packages, session, shells, subordinate, sudo,
-    time_zone,
+    database, desktop, home, hooks, hosts, nesting, nvidia, packages, session, shells, subordinate,
+    sudo, time_zone,
 };
 use crate::agent::protocol::setup::{SetupRequest, SetupResult};
 use crate::exit::ExitStatus;
@@ -84,6 +84,7 @@ impl<'a, 'r> Steps<'a, 'r> {
         self.locale()?;
         self.time_zone()?;
         self.nesting()?;
+        self.drivers()?;
         self.session()?;
         self.hooks("init", &self.request.init_hooks)?;
         self.tree.sync()?;
@@ -101,6 +102,18 @@ impl<'a, 'r> Steps<'a, 'r> {
         init::wait_for_network(self.tree, self.surroundings.life);
         self.report.step("packages")?;
         packages::upgrade(self.tree, manager, self.report)?;
+        Ok(self.result())
+    }
+
+    /// Has programs find the libraries of the host's driver, now and after each boot.
+    ///
+    /// # Errors
+    /// Of the files.
+    pub fn link_drivers(self) -> Result<SetupResult, Failure> {
+        if self.init == Init::Systemd {
+            nvidia::settle_systemd(self.tree)?;
+        }
+        nvidia::settle(self.tree, self.surroundings.life)?;
         Ok(self.result())
     }
 
@@ -307,9 +320,18 @@ impl<'a, 'r> Steps<'a, 'r> {
         self.report.step("desktop")?;
         desktop::settle(self.tree, on)?;
         desktop::settle_addresses(self.tree)?;
-        match self.init {
-            Init::Systemd => desktop::settle_systemd(self.tree),
-            _ => Ok(()),
+        if self.init == Init::Systemd {
+            desktop::settle_systemd(self.tree)?;
+            nvidia::settle_systemd(self.tree)?;
+        }
+        Ok(())
+    }
+
+    /// After the packages: they may have brought a dynamic linker's directory, or libgbm.
+    fn drivers(&mut self) -> Result<(), Failure> {
+        match self.request.switches {
+            Some(_) => nvidia::settle(self.tree, self.surroundings.life),
+            None => Ok(()),
         }
     }
 

@@ -43,6 +43,13 @@ pub enum Change {
     Made,
 }
 
+impl Change {
+    /// Whether one of two had to be.
+    pub fn or(self, other: Change) -> Change {
+        if self == Change::Made { self } else { other }
+    }
+}
+
 /// A name in a directory, with all links before it and behind it followed.
 struct Place {
     directory: OwnedFd,

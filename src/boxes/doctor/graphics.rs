@@ -3,8 +3,10 @@
 use super::session::off;
 use super::{Patient, Seen};
 use crate::agent::protocol::desktop::Switch;
+use crate::agent::protocol::nvidia::LINKS;
 use crate::boxes::desktop::on;
 use crate::boxes::gpu;
+use crate::boxes::nvidia;
 use crate::boxes::remedy::Remedy;
 use crate::sys::signals::Signals;
 
@@ -14,7 +16,7 @@ const CLOSED: &str = "for node in /dev/dri/renderD*; do \
 
 pub fn gpu(patient: &mut Patient) -> Option<Seen> {
     let instance = patient.instance.as_ref()?;
-    let name = instance.name.clone();
+    let (name, user) = (instance.name.clone(), patient.user.as_ref()?.name.clone());
     if !on(instance)?.contains(&Switch::Gpu) {
         return Some(off(&name, Switch::Gpu));
     }
@@ -29,8 +31,19 @@ pub fn gpu(patient: &mut Patient) -> Option<Seen> {
     if let Some(seen) = of_device(host, has_device, &name) {
         return Some(seen);
     }
-    let closed = if is_running { closed(patient, &name)? } else { Vec::new() };
-    Some(of_nodes(&closed, &name))
+    let driver = driver(patient);
+    if !is_running {
+        return Some(of_driver(&driver, None, &name).unwrap_or_else(well));
+    }
+    // Unlike Incus's exec, su(1) gives the user all of the user's groups.
+    let nodes = lines(patient, &["su", "-s", "/bin/sh", "-c", CLOSED, &user])?;
+    let links = lines(patient, &["ls", "-R", LINKS])?;
+    let seen = of_nodes(&nodes, &name).or_else(|| of_driver(&driver, Some(&links), &name));
+    Some(seen.unwrap_or_else(well))
+}
+
+fn well() -> Seen {
+    Seen::ok("the box has the host's GPU")
 }
 
 /// The host of a box.
@@ -63,26 +76,76 @@ fn of_device(host: Host, has_device: bool, name: &str) -> Option<Seen> {
     }
 }
 
-/// The nodes that the box's user may not use.
-fn closed(patient: &mut Patient, name: &str) -> Option<Vec<String>> {
-    let user = patient.user.as_ref()?.name.clone();
+/// What a command in the box writes.
+fn lines(patient: &mut Patient, command: &[&str]) -> Option<Vec<String>> {
+    let name = &patient.instance.as_ref()?.name;
     let client = patient.client.as_mut().ok()?;
     let mut signals = Signals::catch(&[]).ok()?;
-    let mut nodes = Vec::new();
-    let mut line = |line: &[u8]| nodes.push(String::from_utf8_lossy(line).trim().to_owned());
-    // Unlike Incus's exec, su(1) gives the user all of the user's groups.
-    let command = ["su", "-s", "/bin/sh", "-c", CLOSED, &user];
-    client.run_helper(name, &command, b"", &mut signals, &mut line).ok()?;
-    Some(nodes)
+    let mut lines = Vec::new();
+    let mut line = |line: &[u8]| lines.push(String::from_utf8_lossy(line).trim().to_owned());
+    client.run_helper(name, command, b"", &mut signals, &mut line).ok()?;
+    Some(lines)
 }
 
-fn of_nodes(closed: &[String], name: &str) -> Seen {
-    match closed.first() {
-        None => Seen::ok("the box has the host's GPU"),
-        Some(node) => Seen::warning(format!("you may not use `{node}` in the box"))
-            .mend(set(name, "on"))
-            .mend(Remedy::Advice(format!("incusbox adopt {name}"))),
+/// What is to be said of nodes that the box's user may not use.
+fn of_nodes(closed: &[String], name: &str) -> Option<Seen> {
+    let seen = Seen::warning(format!("you may not use `{}` in the box", closed.first()?));
+    Some(seen.mend(set(name, "on")).mend(Remedy::Advice(format!("incusbox adopt {name}"))))
+}
+
+/// NVIDIA's own driver on the host.
+struct Driver {
+    is_loaded: bool,
+    version: Option<String>,
+    has_libraries: bool,
+    /// Whether boxes may be shown the libraries.
+    may_be_shown: bool,
+    is_shown: bool,
+}
+
+fn driver(patient: &Patient) -> Driver {
+    let root = &patient.root;
+    Driver {
+        is_loaded: nvidia::is_loaded(root),
+        version: nvidia::version(root),
+        has_libraries: !nvidia::directories(root).is_empty(),
+        may_be_shown: patient.client.as_ref().is_ok_and(|client| !client.daemon().restricted),
+        is_shown: patient.instance.as_ref().is_some_and(nvidia::is_shown),
     }
+}
+
+/// What is to be said of its libraries in the box, where `links` are those that it has; `None` for
+/// a box that does not run.
+fn of_driver(driver: &Driver, links: Option<&[String]>, name: &str) -> Option<Seen> {
+    if !driver.is_loaded {
+        return None;
+    }
+    let version = driver.version.as_deref().unwrap_or_default();
+    let called = format!("NVIDIA driver {version}");
+    let called = called.trim_end();
+    let advice = |text: String| Remedy::Advice(text);
+    if !driver.may_be_shown {
+        return Some(
+            Seen::warning("boxes of confined users are not shown the libraries of NVIDIA's driver")
+                .mend(advice(format!("install those of the {called} in the box"))),
+        );
+    }
+    if !driver.has_libraries {
+        let seen = Seen::warning(format!("the {called} runs here, and its libraries are missing"));
+        let what = "install the driver's libraries (libGLX_nvidia.so.0, libcuda.so.1) on the host";
+        return Some(seen.mend(advice(what.to_owned())).mend(set(name, "on")));
+    }
+    if !driver.is_shown {
+        let seen = Seen::warning(format!("the box is not shown the libraries of the {called}"));
+        return Some(seen.mend(set(name, "on")));
+    }
+    let ending = format!(".so.{version}");
+    let is_one = |link: &String| link.ends_with(&ending) || version.is_empty();
+    links.filter(|links| !links.iter().any(is_one)).map(|_| {
+        Seen::warning(format!("the box has no libraries of the {called}"))
+            .mend(set(name, "on"))
+            .mend(advice(format!("incusbox restart {name}")))
+    })
 }
 
 #[cfg(test)]
@@ -108,8 +171,37 @@ mod tests {
 
     #[test]
     fn a_node_that_is_closed_to_the_user_is_named() {
-        assert_eq!(of_nodes(&[], "dev").status, Status::Ok);
-        let seen = of_nodes(&["/dev/dri/renderD128".to_owned()], "dev");
+        assert!(of_nodes(&[], "dev").is_none());
+        let seen = of_nodes(&["/dev/dri/renderD128".to_owned()], "dev").expect("a warning");
         assert!(seen.text.contains("renderD128") && seen.status == Status::Warning);
+    }
+
+    #[test]
+    fn libraries_of_another_version_than_the_driver_or_none_are_told() {
+        let driver = |has_libraries, may_be_shown, is_shown| Driver {
+            is_loaded: true,
+            version: Some("535.183.01".to_owned()),
+            has_libraries,
+            may_be_shown,
+            is_shown,
+        };
+        let links = |name: &str| [name.to_owned()];
+        let told = |driver: &Driver, links: Option<&[String]>| {
+            of_driver(driver, links, "dev").map(|seen| (seen.status, seen.text))
+        };
+        let well = driver(true, true, true);
+        assert_eq!(told(&well, None), None);
+        assert_eq!(told(&well, Some(&links("libcuda.so.535.183.01"))), None);
+        for (driver, links, words) in [
+            (&well, Some(&links("libcuda.so.550.78")[..]), "no libraries of the NVIDIA driver 535"),
+            (&well, Some(&[][..]), "no libraries"),
+            (&driver(true, true, false), None, "not shown the libraries"),
+            (&driver(false, true, false), None, "its libraries are missing"),
+            (&driver(true, false, false), None, "confined users"),
+        ] {
+            let (status, text) = told(driver, links).expect("a warning");
+            assert!(status == Status::Warning && text.contains(words), "{text}");
+        }
+        assert_eq!(told(&Driver { is_loaded: false, ..driver(false, true, false) }, None), None);
     }
 }

@@ -41,7 +41,7 @@ help:
 	@echo 'make                 build both programs, man page and completions'
 	@echo 'make install         put them under PREFIX ($(PREFIX)), below DESTDIR if that is set'
 	@echo 'make uninstall       take them away again'
-	@echo 'make demo            set up the test bed, build, show in a minute what incusbox-run does'
+	@echo 'make demo            set up the test bed, build, show in a minute what incusbox does'
 	@echo 'make test            set up the test bed, build, run everything below'
 	@echo '  make lint          formatting, clippy, rustdoc, tests/checks'
 	@echo '  make unit          tests that need no Incus'

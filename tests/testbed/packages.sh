@@ -9,6 +9,10 @@ TB_PACKAGES="incus-base incus-client uidmap nftables dnsmasq-base iproute2 \
     mmdebstrap zstd sudo util-linux acl openssh-client rsync git less fzf \
     vim-tiny socat jq tmux hyperfine python3 busybox-static gcc g++ libc6-dev pkg-config"
 
+# What `make demo` and `make bench` open windows with: apart, for no test needs them.
+# shellcheck disable=SC2034  # for `up`
+TB_WINDOW_PACKAGES="xvfb xauth x11-utils imagemagick xterm python3-xlib"
+
 # machine_source SUITE: `URI KEYRING` of the apt source that serves Debian's
 # SUITE/main on this machine. apt itself reads its sources (both formats); only
 # Signed-By must be taken from the file, at the entry that apt names:

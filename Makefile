@@ -47,7 +47,7 @@ help:
 	@echo '  make unit          tests that need no Incus'
 	@echo '  make integration   tests against a real Incus, and against a faulty one'
 	@echo '  make fuzz          each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
-	@echo 'make bench           measure against `incus exec` (about six minutes)'
+	@echo 'make bench           measure against `incus exec` (about seven minutes)'
 	@echo 'make clean           remove what was built; tests/testbed/down --purge removes the test bed'
 	@echo
 	@echo 'demo, test, integration and bench need root: they call sudo when they are not root.'

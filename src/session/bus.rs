@@ -2,8 +2,8 @@
 //! xdg-desktop-portal does at its root directory; of a program in a box they may not, and refuse.
 //! What comes by this way comes from a program of the host's.
 //!
-//! Bytes and descriptors pass as they are, in both directions and in order. The bus asks who we
-//! are, and we are the same user.
+//! Bytes and descriptors pass as they are, in both directions and in order, but for calls of the
+//! host's service manager. The bus asks who we are, and we are the same user.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -12,20 +12,25 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
+use std::sync::Mutex;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
 };
 
+use super::message::{HEAD, Head};
+
 /// As many descriptors as one message of the kernel's may carry (SCM_MAX_FD).
 const MOST_DESCRIPTORS: usize = 253;
 /// How much is moved at once.
 const CHUNK: usize = 64 << 10;
-/// The longest message, as the specification has it.
-const MOST_MESSAGE: usize = 128 << 20;
 /// The longest line before the first message.
 const MOST_LINE: usize = 16 << 10;
+/// The host's service manager. Programs that open a window tell it their process ids, to have them
+/// in a unit of their own; ids of a box are those of other programs on the host.
+const SERVICE_MANAGER: &str = "org.freedesktop.systemd1";
+const REFUSAL: &str = "the service manager of the host does not know the processes of a box";
 /// The line with which a guest begins to send messages.
 const BEGIN: &[u8] = b"BEGIN\r\n";
 
@@ -59,9 +64,12 @@ impl Bus {
         let connected = self.addresses.iter().find_map(|at| UnixStream::connect_addr(at).ok());
         // The guest sees its connection closed, as by a bus that has gone.
         let Some(bus) = connected else { return };
+        let whole = Mutex::new(());
+        let there = Way { from: &guest, to: &bus, is_guests: true, guest: &whole };
+        let back = Way { from: &bus, to: &guest, is_guests: false, guest: &whole };
         std::thread::scope(|scope| {
-            scope.spawn(|| pass(&guest, &bus));
-            pass(&bus, &guest);
+            scope.spawn(|| pass(&there));
+            pass(&back);
         });
     }
 }
@@ -97,37 +105,49 @@ fn unescaped(value: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// One direction.
+struct Way<'a> {
+    from: &'a UnixStream,
+    to: &'a UnixStream,
+    /// Whether the guest's words come by it.
+    is_guests: bool,
+    /// Held while something whole is written to the guest, which both directions do.
+    guest: &'a Mutex<()>,
+}
+
 /// Moves what comes from one end to the other. When it ends or fails, so does the other direction.
-fn pass(from: &UnixStream, to: &UnixStream) {
-    let moved = pass_all(from, to);
-    let side = if moved.is_ok() { Shutdown::Write } else { Shutdown::Both };
-    let _already_gone = to.shutdown(side);
-    if moved.is_err() {
-        let _already_gone = from.shutdown(Shutdown::Both);
+fn pass(way: &Way<'_>) {
+    let moved = pass_all(way);
+    // What a guest said before it left is still for the bus; a bus that is gone hears nothing more.
+    let is_over = moved.is_err() || !way.is_guests;
+    let side = if is_over { Shutdown::Both } else { Shutdown::Write };
+    let _already_gone = way.to.shutdown(side);
+    if is_over {
+        let _already_gone = way.from.shutdown(Shutdown::Both);
     }
 }
 
 /// One message at a time: descriptors belong to a message, and a reader takes those that arrive with
 /// its bytes for its own. Read in larger pieces, they would come with the message before.
-fn pass_all(from: &UnixStream, to: &UnixStream) -> io::Result<()> {
+fn pass_all(way: &Way<'_>) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     let mut line = Vec::new();
     let mut has_begun = false;
     loop {
         let waiting = rustix::io::retry_on_intr(|| {
-            rustix::net::recv(from, &mut chunk[..MOST_LINE], RecvFlags::PEEK)
+            rustix::net::recv(way.from, &mut chunk[..MOST_LINE], RecvFlags::PEEK)
         })?;
         let waiting = &chunk[..waiting.0];
         let Some(first) = waiting.first() else { return Ok(()) };
         // The bus sends lines until the guest has begun, and no line of its begins like a message.
         if has_begun || (line.is_empty() && matches!(first, b'l' | b'B') && !is_begin(waiting)) {
-            pass_message(from, to, &mut chunk)?;
+            pass_message(way, &mut chunk)?;
             continue;
         }
         let end = waiting.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
         let count = end.unwrap_or(waiting.len());
         line.extend_from_slice(&waiting[..count]);
-        pass_exactly(from, to, count, &mut chunk)?;
+        pass_exactly(way, count, &mut chunk)?;
         if line.len() > MOST_LINE {
             return Err(io::Error::other("a line is too long"));
         }
@@ -144,49 +164,56 @@ fn is_begin(bytes: &[u8]) -> bool {
     bytes[..count] == BEGIN[..count]
 }
 
-/// Moves a message (D-Bus specification, "Message Format"): the lengths of its body and of its
-/// header's fields are at fixed places.
-fn pass_message(from: &UnixStream, to: &UnixStream, chunk: &mut [u8]) -> io::Result<()> {
-    let mut head = [0; 16];
+/// Moves a message, or answers it.
+fn pass_message(way: &Way<'_>, chunk: &mut [u8]) -> io::Result<()> {
+    let mut bytes = [0; HEAD];
+    let mut descriptors = fill(way, &mut bytes)?;
+    let head = Head::new(&bytes)?;
+    let mut fields = vec![0; head.fields];
+    descriptors.extend(fill(way, &mut fields)?);
+    if way.is_guests && head.calls(SERVICE_MANAGER, &fields) {
+        let mut rest = head.body;
+        while rest > 0 {
+            let most = rest.min(chunk.len());
+            fill(way, &mut chunk[..most])?;
+            rest -= most;
+        }
+        if head.wants_reply() {
+            let refusal = head.refusal("org.freedesktop.DBus.Error.AccessDenied", REFUSAL);
+            let _whole = way.guest.lock();
+            send(way.from.as_fd(), &refusal, &VecDeque::new())?;
+        }
+        return Ok(());
+    }
+    let _whole = (!way.is_guests).then(|| way.guest.lock());
+    send(way.to.as_fd(), &[&bytes, fields.as_slice()].concat(), &descriptors)?;
+    pass_exactly(way, head.body, chunk)
+}
+
+/// Fills a buffer; what descriptors came with it.
+fn fill(way: &Way<'_>, buffer: &mut [u8]) -> io::Result<VecDeque<OwnedFd>> {
+    let mut all = VecDeque::new();
     let mut filled = 0;
-    while filled < head.len() {
-        let (count, descriptors) = receive(from.as_fd(), &mut head[filled..])?;
+    while filled < buffer.len() {
+        let (count, descriptors) = receive(way.from.as_fd(), &mut buffer[filled..])?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        send(to.as_fd(), &head[filled..filled + count], &descriptors)?;
+        all.extend(descriptors);
         filled += count;
     }
-    let number = |at: usize| {
-        let bytes = [head[at], head[at + 1], head[at + 2], head[at + 3]];
-        let number = match head[0] {
-            b'l' => u32::from_le_bytes(bytes),
-            b'B' => u32::from_be_bytes(bytes),
-            _ => return Err(io::Error::other("this is no message")),
-        };
-        Ok(u64::from(number))
-    };
-    let rest = number(12)?.next_multiple_of(8) + number(4)?;
-    match usize::try_from(rest) {
-        Ok(rest) if rest <= MOST_MESSAGE => pass_exactly(from, to, rest, chunk),
-        _ => Err(io::Error::other("a message is too long")),
-    }
+    Ok(all)
 }
 
-fn pass_exactly(
-    from: &UnixStream,
-    to: &UnixStream,
-    count: usize,
-    chunk: &mut [u8],
-) -> io::Result<()> {
+fn pass_exactly(way: &Way<'_>, count: usize, chunk: &mut [u8]) -> io::Result<()> {
     let mut rest = count;
     while rest > 0 {
         let most = rest.min(chunk.len());
-        let (count, descriptors) = receive(from.as_fd(), &mut chunk[..most])?;
+        let (count, descriptors) = receive(way.from.as_fd(), &mut chunk[..most])?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        send(to.as_fd(), &chunk[..count], &descriptors)?;
+        send(way.to.as_fd(), &chunk[..count], &descriptors)?;
         rest -= count;
     }
     Ok(())
@@ -284,6 +311,7 @@ mod tests {
         let mut chunk = vec![0; CHUNK];
         while bytes.len() < count {
             let (read, descriptors) = receive(from.as_fd(), &mut chunk).expect("a chunk");
+            assert_ne!(read, 0, "the relay ended");
             passed.extend(descriptors.into_iter().map(|one| (bytes.len() + read, one)));
             bytes.extend_from_slice(&chunk[..read]);
         }
@@ -343,6 +371,30 @@ mod tests {
         assert_eq!(passed.len(), 1);
         drop((guest, server));
         relay.join().expect("the relay ends with both");
+    }
+
+    #[test]
+    fn a_call_of_the_service_manager_is_answered_here() {
+        let (mut guest, server, relay) = relayed();
+        let name = SERVICE_MANAGER.as_bytes();
+        let mut fields =
+            [&[6, 1, b's', 0][..], &(name.len() as u32).to_le_bytes(), name, b"\0"].concat();
+        fields.resize(fields.len().next_multiple_of(8), 0);
+        let mut call = b"BEGIN\r\nl\x01\0\x01\x03\0\0\0\x09\0\0\0".to_vec();
+        call.extend((8 + name.len() as u32 + 1).to_le_bytes());
+        call.extend(fields);
+        call.extend(b"xyz");
+        guest.write_all(&[call, message(b'l', 4)].concat()).expect("two messages");
+        // The bus sees only the second one.
+        let rest = [BEGIN.to_vec(), message(b'l', 4)].concat();
+        assert_eq!(take(&server, rest.len()).0, rest);
+        drop(server);
+        let mut answer = Vec::new();
+        guest.read_to_end(&mut answer).expect("an answer");
+        let head = Head::new(answer.first_chunk().expect("a head")).expect("a message");
+        assert_eq!(answer.len(), HEAD + head.fields + head.body);
+        assert!(String::from_utf8_lossy(&answer).contains("AccessDenied"));
+        relay.join().expect("the relay ends");
     }
 
     #[test]

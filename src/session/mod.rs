@@ -6,6 +6,7 @@
 //! without them a program in a box speaks on the bus itself.
 
 mod bus;
+mod message;
 mod open;
 
 use std::io;

@@ -151,14 +151,24 @@ kill $!
 wait
 "#;
 
+const CHROMIUM: &str = "chromium --user-data-dir=/tmp/chromium --no-first-run about:blank";
+const CHROMIUM_ON_X: &str =
+    "chromium --ozone-platform=x11 --user-data-dir=/tmp/chromium --no-first-run about:blank";
+
 /// One program of each toolkit, on X and on Wayland.
 fn toolkits(session: &Session) {
-    let x11 = [
+    let mut x11 = vec![
         ("glxgears", "--name glxgears"),
         ("GDK_BACKEND=x11 gtk3-demo", "--class gtk3-demo"),
         ("GDK_BACKEND=x11 gtk4-demo", "--class gtk4-demo"),
         ("QT_QPA_PLATFORM=xcb qt6ct", "--class qt6ct"),
     ];
+    let mut wayland = vec!["gtk3-demo", "gtk4-demo", "qt6ct", "foot"];
+    // The largest of all, with a sandbox of its own; on one of the two is enough to download.
+    if session.inside("command -v chromium").status == Some(0) {
+        x11.push((CHROMIUM_ON_X, "--class chromium"));
+        wayland.push(CHROMIUM);
+    }
     for (command, window) in x11 {
         let script = format!(
             "incusbox-run dev -- sh -c 'exec env {command}' >/dev/null 2>&1 & program=$!
@@ -167,7 +177,6 @@ fn toolkits(session: &Session) {
         );
         assert_eq!(session.here(&script).stdout, "mapped\n", "{command} on X");
     }
-    let wayland = ["gtk3-demo", "gtk4-demo", "qt6ct", "foot"];
     for program in wayland {
         let script = WAYLAND_WINDOW.replace("PROGRAM", program);
         assert_eq!(session.here(&script).stdout, "mapped\n", "{program} on Wayland");

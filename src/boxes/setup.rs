@@ -7,7 +7,6 @@ use super::create::Progress;
 use super::error::Error;
 use super::host::HostUser;
 use super::settings::Home;
-use crate::agent::protocol::desktop::Switch;
 use crate::agent::protocol::setup::{SetupEvent, SetupRequest, SetupResult};
 use crate::incus::Client;
 use crate::message::printable;
@@ -26,8 +25,9 @@ pub fn run(
     name: &str,
     request: &SetupRequest,
 ) -> Result<SetupResult, Error> {
-    let shares_bus = |on: &Vec<String>| on.iter().any(|name| name == Switch::Bus.name());
-    if let (Some(user), true) = (&request.user, request.switches.as_ref().is_some_and(shares_bus)) {
+    let is_served = |name: &String| session::SERVED.iter().any(|switch| switch.name() == name);
+    let mut switches = request.switches.iter().flatten();
+    if let (Some(user), true) = (&request.user, switches.any(is_served)) {
         session::wake(user.uid);
     }
     let request = serde_json::to_vec(request)

@@ -138,7 +138,7 @@ fn turn(
             there.name
         )));
     }
-    if is_on && switch == Switch::Bus {
+    if is_on && session::SERVED.contains(&switch) {
         session::wake(user.uid);
     }
     desktop::turn(there, switch, is_on, user.uid);

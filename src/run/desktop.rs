@@ -3,18 +3,23 @@
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::xauthority;
 use crate::agent::protocol::desktop::{
     Desktop, Identity, Switch, X11_SOCKETS, host_runtime, local_display,
 };
+use crate::agent::protocol::hand_over::{DIRECTORY, SSH_AGENT, SSH_AGENT_LINK};
 
 /// Looks at the session of the user `uid`, whose variables `host` tells.
 pub fn look(uid: u32, host: impl Fn(&OsStr) -> Option<OsString>) -> Desktop {
     let mut environment = Vec::new();
     for name in Switch::ALL.iter().flat_map(|switch| switch.variables()) {
         if let Some(value) = host(name.as_ref()).filter(|value| !value.is_empty()) {
+            let value = match *name {
+                "SSH_AUTH_SOCK" => within_sight(uid, value),
+                _ => value,
+            };
             environment.push((name.as_bytes().to_vec(), value.into_vec()));
         }
     }
@@ -27,6 +32,26 @@ pub fn look(uid: u32, host: impl Fn(&OsStr) -> Option<OsString>) -> Desktop {
         cookie: number.and_then(|number| cookie(&number, host)).unwrap_or_default(),
         environment,
         insists: false,
+    }
+}
+
+/// Where a box sees the ssh-agent at `path`: some desktops put it into `/tmp`, which no box shares,
+/// and then the session's own socket leads there by a link.
+fn within_sight(uid: u32, path: OsString) -> OsString {
+    let directory = PathBuf::from(host_runtime(uid)).join(DIRECTORY);
+    let socket = directory.join(SSH_AGENT);
+    if !path.as_bytes().starts_with(b"/tmp/") || !socket.exists() {
+        return path;
+    }
+    let link = directory.join(SSH_AGENT_LINK);
+    if std::fs::read_link(&link).is_ok_and(|there| there == Path::new(&path)) {
+        return socket.into();
+    }
+    let new = directory.join(format!("{SSH_AGENT_LINK}.{}", std::process::id()));
+    let made = std::os::unix::fs::symlink(&path, &new).and_then(|()| std::fs::rename(&new, &link));
+    match made {
+        Ok(()) => socket.into(),
+        Err(_) => path,
     }
 }
 

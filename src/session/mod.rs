@@ -1,5 +1,5 @@
 //! What the host's session does for boxes: it speaks on the bus for programs that some services
-//! refuse to answer, and opens what they hand over.
+//! refuse to answer, opens what they hand over, and leads to an ssh-agent that they do not see.
 //!
 //! A service of the user's, started by its sockets in the runtime directory, that ends when nobody
 //! has been there for a while. Boxes see the sockets where they see the rest of that directory;
@@ -8,6 +8,7 @@
 mod bus;
 mod message;
 mod open;
+mod ssh_agent;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -17,8 +18,8 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::agent::protocol::desktop::host_runtime;
-use crate::agent::protocol::hand_over::{BUS, DIRECTORY, OPEN};
+use crate::agent::protocol::desktop::{Switch, host_runtime};
+use crate::agent::protocol::hand_over::{BUS, DIRECTORY, OPEN, SSH_AGENT};
 use crate::sys::activation;
 use crate::sys::poll::{Interest, PollSet};
 
@@ -65,6 +66,9 @@ pub fn serve() -> io::Result<()> {
 /// The unit that makes the sockets.
 pub const UNIT: &str = "incusbox-session.socket";
 
+/// The switches that the sockets serve.
+pub const SERVED: [Switch; 2] = [Switch::Bus, Switch::SshAgent];
+
 /// Where the sockets of the user `uid` are.
 pub fn sockets(uid: u32) -> String {
     format!("{}/{DIRECTORY}", host_runtime(uid))
@@ -86,6 +90,7 @@ pub fn wake(uid: u32) {
 enum Service {
     Bus,
     Open,
+    SshAgent,
 }
 
 /// The sockets that the service manager holds.
@@ -98,6 +103,7 @@ fn held() -> io::Result<Vec<(UnixListener, Service)>> {
         let service = match name {
             Some(BUS) => Service::Bus,
             Some(OPEN) => Service::Open,
+            Some(SSH_AGENT) => Service::SshAgent,
             _ => continue,
         };
         listener.set_nonblocking(true)?;
@@ -122,7 +128,11 @@ fn made() -> io::Result<Vec<(UnixListener, Service)>> {
         listener.set_nonblocking(true)?;
         Ok((listener, service))
     };
-    Ok(vec![make(BUS, Service::Bus)?, make(OPEN, Service::Open)?])
+    Ok(vec![
+        make(BUS, Service::Bus)?,
+        make(OPEN, Service::Open)?,
+        make(SSH_AGENT, Service::SshAgent)?,
+    ])
 }
 
 fn runtime_directory() -> io::Result<PathBuf> {
@@ -143,6 +153,7 @@ fn receive(guest: UnixStream, service: Service, bus: &Arc<bus::Bus>, guests: &Ar
         match service {
             Service::Bus => bus.relay(guest),
             Service::Open => open::answer(guest),
+            Service::SshAgent => ssh_agent::relay(&guest),
         }
         drop(presence);
     };

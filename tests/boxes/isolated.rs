@@ -48,7 +48,8 @@ fn targets(session: &Session) -> Vec<String> {
         "unix:/mnt/.incusbox/x11/X7".to_owned(),
         "unix:/tmp/.X11-unix/X7".to_owned(),
         "unix:/dev/incus/sock".to_owned(),
-        "list:/mnt".to_owned(),
+        format!("list:{shown}"),
+        "list:/mnt/.incusbox/share/fonts".to_owned(),
         format!("tcp:{} 4001", address("dev")),
         format!("tcp:{} 4002", address("other")),
         // The host, by the addresses of either bridge and by one of its own.

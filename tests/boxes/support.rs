@@ -19,12 +19,14 @@ pub struct Outcome {
 
 impl Outcome {
     /// Asserts success.
+    #[track_caller]
     pub fn succeeds(self) -> Outcome {
         assert_eq!(self.status, Some(0), "{self:#?}");
         self
     }
 
     /// Asserts a failure with this status whose message has all of `words`.
+    #[track_caller]
     pub fn fails(self, status: i32, words: &[&str]) -> Outcome {
         assert_eq!(self.status, Some(status), "{self:#?}");
         for word in words {

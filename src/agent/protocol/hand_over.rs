@@ -9,6 +9,10 @@ pub const DIRECTORY: &str = "incusbox";
 pub const BUS: &str = "bus";
 /// The socket for what shall be opened.
 pub const OPEN: &str = "open";
+/// The socket that leads to an ssh-agent elsewhere.
+pub const SSH_AGENT: &str = "ssh-agent";
+/// The link to where that agent is, made by whoever last ran a command with it.
+pub const SSH_AGENT_LINK: &str = "ssh-agent.link";
 /// The longest line.
 pub const MOST_BYTES: u64 = 64 << 10;
 

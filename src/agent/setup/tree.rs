@@ -228,7 +228,12 @@ impl Tree {
         file.write_all(bytes)?;
         give(&file, access)?;
         match &mut *self.unsynced.borrow_mut() {
-            Some(waiting) => waiting.push(file),
+            // By a descriptor that does not write: nobody can run what somebody writes to.
+            Some(waiting) => {
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let again = rustix::fs::openat(&place.directory, temporary, flags, Mode::empty())?;
+                waiting.push(File::from(again));
+            }
             None => file.sync_all()?,
         }
         rustix::fs::renameat(&place.directory, temporary, &place.directory, &place.name)?;

@@ -205,16 +205,16 @@ fn is_served(uid: u32) -> bool {
     std::os::unix::net::UnixStream::connect(path).is_ok()
 }
 
-fn keys(session: &Desktop) -> Seen {
-    let Some(path) = variable(session, "SSH_AUTH_SOCK") else {
+fn keys(now: &Desktop) -> Seen {
+    let Some(path) = variable(now, "SSH_AUTH_SOCK") else {
         return Seen::ok("SSH_AUTH_SOCK is not set here: there is no agent to show");
     };
     // Boxes have a /tmp of their own; a path elsewhere may be in a home that they share.
-    if path.starts_with(&format!("{}/", host_runtime(session.uid))) || !path.starts_with("/tmp/") {
+    if path.starts_with(&format!("{}/", host_runtime(now.uid))) || !path.starts_with("/tmp/") {
         return Seen::ok(path.to_owned());
     }
     Seen::warning(format!("the ssh-agent is at `{path}`, and a box has a /tmp of its own"))
-        .mend(Remedy::Advice("ssh-agent -a \"$XDG_RUNTIME_DIR/ssh-agent.socket\"".to_owned()))
+        .mend(Remedy::Advice(format!("systemctl --user start {}", session::UNIT)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! Boxes that are broken, bare or set as a trap.
 
 use crate::agent::protocol::setup::SetupEvent;
+use std::path::Path;
+
 use crate::agent::setup::fixture::{self, Scratch};
+use crate::agent::setup::tree::Access;
 
 #[test]
 fn a_tree_without_any_file_gets_an_account_beside_root() {
@@ -141,4 +144,16 @@ fn packages_without_a_manager_are_a_failure_that_names_the_distribution() {
     request.packages = vec!["vim".to_owned()];
     let text = Scratch::new().set_up(&request).1.expect_err("a refusal");
     assert!(text.contains("`Linux`") && text.contains("apt, dnf"), "{text}");
+}
+
+/// systemd runs a generator of the user's session while the set-up goes on.
+#[test]
+fn a_program_can_be_run_before_all_files_are_synced() {
+    let scratch = Scratch::new();
+    let tree = scratch.tree();
+    tree.sync_at_the_end();
+    tree.write(Path::new("/program"), b"#!/bin/sh\nexit 7\n", Access::root(0o755)).expect("a file");
+    let ended = std::process::Command::new(scratch.path.join("program")).status();
+    assert_eq!(ended.expect("a program that nobody writes to").code(), Some(7));
+    tree.sync().expect("files on the disk");
 }

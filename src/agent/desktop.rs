@@ -16,7 +16,8 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use super::account::Account;
 use super::login::{self, Variables};
 use super::protocol::desktop::{
-    Desktop, Identity, ON, SHARE, Switch, X11, X11_SOCKETS, host_runtime, local_display, runtime,
+    Desktop, Identity, ON, SHARE, Switch, X11, X11_SOCKETS, host_runtime, local_display, mark_of,
+    runtime,
 };
 use super::protocol::hand_over::{BUS, DIRECTORY};
 use super::themes;
@@ -62,6 +63,38 @@ fn is_seen(desktop: &Desktop) -> bool {
         Switch::ALL.into_iter().any(|switch| switch.needs_session() && is_on(switch));
     (!wants_runtime || shows(&runtime(desktop.uid), desktop.runtime))
         && (!is_on(Switch::Display) || shows(X11, desktop.x11))
+}
+
+/// Whether a command that may open windows would not be let in.
+pub fn lacks_cookie(desktop: &Desktop) -> bool {
+    is_on(Switch::Display) && desktop.cookie_mark != 0 && known_cookie(desktop).is_none()
+}
+
+/// The cookie, from the request or as it is kept for requests that do not bring it.
+fn known_cookie(desktop: &Desktop) -> Option<Vec<u8>> {
+    let kept = format!("cookie-{}-{}", desktop.uid, display_number(desktop)?);
+    let kept = PathBuf::from(STATE).join(kept);
+    let is_it = |cookie: &Vec<u8>| mark_of(cookie) == desktop.cookie_mark;
+    if let Some(known) = std::fs::read(&kept).ok().filter(is_it) {
+        return Some(known);
+    }
+    let brought = Some(&desktop.cookie).filter(|cookie| is_it(cookie))?;
+    let keep = || -> std::io::Result<()> {
+        use std::os::unix::fs::OpenOptionsExt;
+        std::fs::create_dir_all(STATE)?;
+        let new = kept.with_extension(std::process::id().to_string());
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options.open(&new)?.write_all(brought)?;
+        std::fs::rename(new, &kept)
+    };
+    let _brought_again_then = keep();
+    Some(brought.clone())
+}
+
+fn display_number(desktop: &Desktop) -> Option<String> {
+    let (_, display) = desktop.environment.iter().find(|(name, _)| name == b"DISPLAY")?;
+    local_display(display)
 }
 
 fn is_on(switch: Switch) -> bool {
@@ -239,11 +272,9 @@ impl<'a> Passage<'a> {
     /// The cookie in a file of the command's user; the same for every run on the same display. In a
     /// directory of the user's, for xauth(1) wants to lock it.
     fn cookie(&self) -> Option<PathBuf> {
-        let display = self.desktop.environment.iter().find(|(name, _)| name == b"DISPLAY")?;
-        let number = local_display(&display.1)?;
-        if self.desktop.cookie.is_empty() {
-            return None;
-        }
+        let number = display_number(self.desktop)?;
+        let cookie = Some(self.desktop).filter(|desktop| desktop.cookie_mark != 0);
+        let cookie = cookie.and_then(known_cookie)?;
         let (uid, gid) = (Uid::from_raw(self.account.uid), Gid::from_raw(self.account.gid));
         let path = Path::new(STATE).join(self.account.uid.to_string());
         std::fs::create_dir_all(STATE).ok()?;
@@ -252,7 +283,7 @@ impl<'a> Passage<'a> {
         }
         let at = directory(CWD, &path.to_string_lossy(), self.account.uid)?;
         let name = format!("xauthority-{number}");
-        let is_there = content(&at, &name).is_some_and(|there| there == self.desktop.cookie);
+        let is_there = content(&at, &name).is_some_and(|there| there == cookie);
         if !is_there {
             let temporary = format!(".{name}.{}", std::process::id());
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -261,7 +292,7 @@ impl<'a> Passage<'a> {
             let mut file = File::from(file);
             let written = rustix::fs::fchown(&file, Some(uid), Some(gid))
                 .map_err(Into::into)
-                .and_then(|()| file.write_all(&self.desktop.cookie))
+                .and_then(|()| file.write_all(&cookie))
                 .and_then(|()| Ok(rustix::fs::renameat(&at, &temporary, &at, &name)?));
             if written.is_err() {
                 let _still_there_then = rustix::fs::unlinkat(&at, &temporary, AtFlags::empty());

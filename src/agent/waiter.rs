@@ -110,6 +110,9 @@ fn run(own_path: &OsString) -> io::Result<ExitStatus> {
     if request.desktop.as_ref().is_some_and(super::desktop::is_stale) {
         return refuse(Reason::Stale, "");
     }
+    if request.desktop.as_ref().is_some_and(super::desktop::lacks_cookie) {
+        return refuse(Reason::Cookie, "");
+    }
     let agent = request.install_as.clone().map_or_else(|| own_path.clone(), OsString::from_vec);
 
     let (status_read, status_write) = pipes::pipe()?;

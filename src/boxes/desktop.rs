@@ -10,7 +10,7 @@ use super::host::HostUser;
 use super::nesting::Allowed;
 use super::request::Mapping;
 use crate::agent::protocol::desktop::{
-    LOCAL_FONTS, SHARE, Switch, X11, X11_SOCKETS, host_runtime, runtime,
+    LOCAL_FONTS, SHARE, SWITCHES, Switch, X11, X11_SOCKETS, host_runtime, runtime,
 };
 use crate::incus::objects::{Devices, FullInstance};
 
@@ -102,7 +102,7 @@ fn disk(source: &str, path: &str) -> BTreeMap<String, String> {
 pub fn fact(on: &[Switch]) -> (String, String) {
     let names: Vec<&str> = on.iter().map(|switch| switch.name()).collect();
     let told = if names.is_empty() { "none".to_owned() } else { names.join(" ") };
-    (format!("user.incusbox.{FACT}"), told)
+    (SWITCHES.to_owned(), told)
 }
 
 /// The switches that are on in a box; `None` where nobody ever decided.

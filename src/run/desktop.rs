@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::xauthority;
 use crate::agent::protocol::desktop::{
-    Desktop, Identity, Switch, X11_SOCKETS, host_runtime, local_display,
+    Desktop, Identity, Switch, X11_SOCKETS, host_runtime, local_display, mark_of,
 };
 use crate::agent::protocol::hand_over::{DIRECTORY, SSH_AGENT, SSH_AGENT_LINK};
 
@@ -23,13 +23,12 @@ pub fn look(uid: u32, host: impl Fn(&OsStr) -> Option<OsString>) -> Desktop {
             environment.push((name.as_bytes().to_vec(), value.into_vec()));
         }
     }
-    let display = host("DISPLAY".as_ref());
-    let number = display.as_deref().and_then(|display| local_display(display.as_bytes()));
     Desktop {
         uid,
         runtime: Identity::of(&host_runtime(uid)),
         x11: Identity::of(X11_SOCKETS),
-        cookie: number.and_then(|number| cookie(&number, host)).unwrap_or_default(),
+        cookie_mark: mark_of(&cookie(host)),
+        cookie: Vec::new(),
         environment,
         insists: false,
     }
@@ -55,7 +54,14 @@ fn within_sight(uid: u32, path: OsString) -> OsString {
     }
 }
 
-fn cookie(number: &str, host: impl Fn(&OsStr) -> Option<OsString>) -> Option<Vec<u8>> {
+/// The cookie of the display, as a file that holds on any host; empty where there is none.
+pub fn cookie(host: impl Fn(&OsStr) -> Option<OsString>) -> Vec<u8> {
+    let display = host("DISPLAY".as_ref());
+    let number = display.as_deref().and_then(|display| local_display(display.as_bytes()));
+    number.and_then(|number| cookie_of(&number, host)).unwrap_or_default()
+}
+
+fn cookie_of(number: &str, host: impl Fn(&OsStr) -> Option<OsString>) -> Option<Vec<u8>> {
     let path = match host("XAUTHORITY".as_ref()).filter(|path| !path.is_empty()) {
         Some(path) => PathBuf::from(path),
         None => PathBuf::from(host("HOME".as_ref())?).join(".Xauthority"),
@@ -80,6 +86,6 @@ mod tests {
         };
         let seen = look(1, host);
         assert_eq!(seen.environment, [(b"WAYLAND_DISPLAY".to_vec(), b"wayland-0".to_vec())]);
-        assert_eq!((seen.uid, seen.cookie), (1, Vec::new()));
+        assert_eq!((seen.uid, seen.cookie_mark), (1, 0));
     }
 }

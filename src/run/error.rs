@@ -219,6 +219,9 @@ fn agent_failure(f: &mut fmt::Formatter<'_>, name: &str, failure: &Failure) -> f
             write!(f, "the agent in box `{name}` does not understand us: {subject}")
         }
         Reason::Setup => write!(f, "box `{name}`: {subject} failed: {cause}"),
+        Reason::Cookie => {
+            write!(f, "the agent in box `{name}` wants the cookie of the display once more")
+        }
         Reason::Stale => write!(
             f,
             "box `{name}` sees an old session of the host's, and its agent insists on a new one"

@@ -2,11 +2,28 @@
 //! directory that it was when the user logged in the first time; after the next login it is
 //! another one, and a directory that was not there when the box started is not shown at all.
 
+use super::desktop::cookie;
 use super::session::Session;
 use crate::agent::protocol::Request;
-use crate::agent::protocol::desktop::{X11, runtime};
+use crate::agent::protocol::desktop::{SWITCHES, Switch, X11, mark_of, runtime};
 
 impl Session<'_> {
+    /// Gives the box the cookie of the display, if it may open windows by what Incus knows of it:
+    /// the box itself could say anything.
+    pub fn give_cookie(&mut self, request: &mut Request) {
+        let Some(desktop) = &mut request.desktop else { return };
+        let there = self.client.instance(self.options.name.as_str());
+        let switches = there.ok().and_then(|there| there.config.get(SWITCHES).cloned());
+        let may_open = switches
+            .is_some_and(|on| on.split_whitespace().any(|name| name == Switch::Display.name()));
+        if may_open {
+            self.trace.note("the box gets the cookie of the display");
+            desktop.cookie = cookie(|name| std::env::var_os(name));
+        }
+        // One that changed meanwhile comes with the next run.
+        desktop.cookie_mark = mark_of(&desktop.cookie);
+    }
+
     /// Has Incus show the box the directories of now; the request then insists, for whatever could
     /// not be mended is no reason not to run the command.
     pub fn renew_session(&mut self, request: &mut Request) {

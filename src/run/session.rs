@@ -9,6 +9,7 @@ use super::error::{Error, Lost};
 use super::plan::Plan;
 use super::relay::{Outcome, Relay};
 use super::trace::Trace;
+use crate::agent::protocol::desktop::Desktop;
 use crate::agent::protocol::{Failure, Reason, Request};
 use crate::exit::ExitStatus;
 use crate::incus::client::Started;
@@ -67,8 +68,8 @@ impl Session<'_> {
         let mut path = agent.path_in(PLACES[0]);
         let mut request = plan.request.clone();
         // At most: agent missing, agent found to be in another place, agent pushed, and then the
-        // box found to see an old session of the user's.
-        for last in [false, false, true, true] {
+        // box found to see an old session of the user's, and to lack the display's cookie.
+        for last in [false, false, true, true, true] {
             // Nothing of the command is in it: arguments and environment of an exec show in the
             // host's list of processes.
             let started = self.exec(&Exec::as_root(&[&path, "exec"]))?;
@@ -81,10 +82,13 @@ impl Session<'_> {
                 Outcome::Ended(exited) => return Ok(Finished::Status(exited.status)),
                 Outcome::Failed(Failure { reason: Reason::Stale, .. }) if may_renew(&request) => {
                     self.renew_session(&mut request);
-                    // Where it had to move to, it is by now.
-                    if let Some(moved) = request.install_as.take() {
-                        path = String::from_utf8_lossy(&moved).into_owned();
-                    }
+                    has_moved(&mut request, &mut path);
+                }
+                Outcome::Failed(Failure { reason: Reason::Cookie, .. })
+                    if lacks_cookie(&request) =>
+                {
+                    self.give_cookie(&mut request);
+                    has_moved(&mut request, &mut path);
                 }
                 Outcome::Failed(failure) => {
                     return Err(Error::Agent { name: self.name().to_owned(), failure });
@@ -262,6 +266,18 @@ pub fn broken(what: String) -> Error {
 
 fn host_error(source: std::io::Error) -> Error {
     Error::Host { doing: "passing data between the host and the box", source }
+}
+
+fn lacks_cookie(request: &Request) -> bool {
+    let lacks = |session: &Desktop| session.cookie_mark != 0 && session.cookie.is_empty();
+    request.desktop.as_ref().is_some_and(lacks)
+}
+
+/// Where the agent had to move to, it is once it has answered.
+fn has_moved(request: &mut Request, path: &mut String) {
+    if let Some(moved) = request.install_as.take() {
+        *path = String::from_utf8_lossy(&moved).into_owned();
+    }
 }
 
 /// Once a run: an agent that still has a word against the session then is not ours.

@@ -102,6 +102,7 @@ fn a_session(suite: &str) {
     let noted = session.server(&["notifications"]).stdout;
     assert!(noted.contains(r#""app": "an app""#) && noted.contains("from the box"), "{noted}");
     portals_and_links(&session);
+    ssh_agent_in_tmp(&session);
     let doctor = session.here("incusbox doctor dev").succeeds().stdout;
     assert!(doctor.contains("ok       session    the box sees your session"), "{doctor}");
     assert!(doctor.contains("Wayland at wayland-7, X11 at :7"), "{doctor}");
@@ -113,6 +114,7 @@ fn a_session(suite: &str) {
     session.here("incusbox restart dev").succeeds();
     session.works("after a restart of the box");
     another_login(&session);
+    another_user(&session);
     crate::isolated::is_out_of_reach_of_everything(&session);
     switches(&session);
 }
@@ -277,9 +279,48 @@ fn themes(session: &Session) {
     assert_eq!(session.inside(FIND_THEMES).stdout, all, "with the switch on again");
 }
 
+/// Debian's X sessions have it there.
+fn ssh_agent_in_tmp(session: &Session) {
+    let keys = "eval \"$(ssh-agent -a /tmp/agent-of-test)\" >/dev/null; cd \"$XDG_RUNTIME_DIR\"
+        ssh-keygen -q -t ed25519 -N '' -f of-test -C in-tmp && ssh-add -q of-test
+        for i in 1 2; do incusbox-run dev -- ssh-add -l | grep -c in-tmp; done
+        kill $SSH_AGENT_PID; rm of-test*";
+    assert_eq!(session.here(keys).succeeds().stdout, "1\n1\n");
+}
+
+/// Somebody else with a session, in the same box: each reaches the own one and not the other's.
+fn another_user(session: &Session) {
+    let other = user("IBX_USER2");
+    let allow = format!(
+        "usermod --add-subuids $(id -u {other})-$(id -u {other}) --add-subgids $(id -g {other})-$(id -g {other}) root"
+    );
+    session.host.root(&allow).succeeds();
+    let theirs = |words: &[&str]| {
+        script(&[&["--session", &session.host.0, &other], words].concat()).succeeds()
+    };
+    for server in ["audio", "notifications"] {
+        theirs(&[if server == "audio" { "restart" } else { "start" }, server]);
+    }
+    theirs(&["run", "incusbox", "adopt", "--yes", "dev"]);
+    let uid = session.here("id -u").succeeds().stdout;
+    let what = format!(
+        "incusbox-run dev -- sh -c 'id -un; notify-send by-another && pactl info >/dev/null && echo reached; ls /mnt/.incusbox/{}/run >/dev/null 2>&1 || echo closed; echo \"$DISPLAY\"'",
+        uid.trim()
+    );
+    let told = theirs(&["run", "sh", "-c", &what]).stdout;
+    assert_eq!(told, format!("{other}\nreached\nclosed\n\n"));
+    assert!(theirs(&["notifications"]).stdout.contains("by-another"));
+    assert!(!session.server(&["notifications"]).stdout.contains("by-another"));
+    session.works("beside another user");
+}
+
 fn sound(session: &Session) {
     assert_eq!(session.frequency_of(&tone(660, "paplay")), 660);
     assert_eq!(session.frequency_of(&tone(1234, "pw-play")), 1234);
+    let another = "pactl load-module module-null-sink sink_name=another >/dev/null && pactl set-default-sink another";
+    session.here(another).succeeds();
+    assert_eq!(session.frequency_of(&tone(440, "paplay")), 440, "on a new default sink");
+    session.here("pactl unload-module module-null-sink").succeeds();
     let record = "sox -n -r 48000 -c 2 $XDG_RUNTIME_DIR/a.wav synth 5 sine 880; paplay $XDG_RUNTIME_DIR/a.wav & sleep 1
         incusbox-run dev -- sh -c 'timeout -s INT 2 parecord --latency-msec=50 --file-format=wav /tmp/heard.wav; sox /tmp/heard.wav -n remix 1 stat 2>&1' | grep Rough; wait";
     let heard = session.here(record).succeeds().stdout;

@@ -117,6 +117,21 @@ impl Identity {
     }
 }
 
+/// A number that differs from that of any other cookie and does not tell this one; 0 for none.
+pub fn mark_of(cookie: &[u8]) -> u64 {
+    use std::hash::{DefaultHasher, Hasher};
+    if cookie.is_empty() {
+        return 0;
+    }
+    // The same in both programs of a build, which belong together.
+    let mut hasher = DefaultHasher::new();
+    hasher.write(cookie);
+    hasher.finish().max(1)
+}
+
+/// In the configuration of a box: the switches that are on.
+pub const SWITCHES: &str = "user.incusbox.switches";
+
 /// The number of a display of this machine: `:1`, `:1.0`, `unix:1`.
 pub fn local_display(display: &[u8]) -> Option<String> {
     let display = std::str::from_utf8(display).ok()?;
@@ -135,7 +150,10 @@ pub struct Desktop {
     pub runtime: Option<Identity>,
     /// `/tmp/.X11-unix`.
     pub x11: Option<Identity>,
-    /// An Xauthority file for `DISPLAY` that holds on any host; empty for none.
+    /// Which cookie lets a program in at `DISPLAY`, without telling it; 0 for none.
+    pub cookie_mark: u64,
+    /// The cookie: an Xauthority file for `DISPLAY` that holds on any host. Only a box that may open
+    /// windows gets it, and only if it has not got it yet; else it is empty.
     pub cookie: Vec<u8>,
     /// The variables of all switches.
     pub environment: Vec<(Vec<u8>, Vec<u8>)>,
@@ -152,6 +170,7 @@ pub(super) fn encode(desktop: &Desktop, out: &mut Vec<u8>) {
             out.extend_from_slice(&inode.to_le_bytes());
         }
     }
+    out.extend_from_slice(&desktop.cookie_mark.to_le_bytes());
     put_bytes(out, &desktop.cookie);
     out.extend_from_slice(&(desktop.environment.len() as u32).to_le_bytes());
     for (name, value) in &desktop.environment {
@@ -172,6 +191,7 @@ pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Desktop, Malformed> {
         uid: reader.u32()?,
         runtime: identity(reader)?,
         x11: identity(reader)?,
+        cookie_mark: reader.u64()?,
         cookie: reader.bytes()?.to_vec(),
         environment: reader
             .list(|reader| Ok((reader.bytes()?.to_vec(), reader.bytes()?.to_vec())))?,

@@ -137,6 +137,8 @@ pub enum Reason {
     Setup = 6,
     /// The box sees other directories of the host's session than there are now; nothing was done.
     Stale = 7,
+    /// The box lacks the cookie of the display; nothing was done.
+    Cookie = 8,
 }
 
 /// Why and with what the agent could not run the command.
@@ -383,7 +385,7 @@ impl Reason {
     /// For a number that is none.
     pub fn from_byte(byte: u8) -> Result<Reason, Malformed> {
         use Reason::*;
-        [NotFound, NotExecutable, NoUser, Directory, Pty, Protocol, Setup, Stale]
+        [NotFound, NotExecutable, NoUser, Directory, Pty, Protocol, Setup, Stale, Cookie]
             .get(usize::from(byte))
             .copied()
             .ok_or(Malformed("reason"))

@@ -22,6 +22,7 @@ fn request() -> Request {
             uid: 1000,
             runtime: Some(desktop::Identity { device: 1 << 40, inode: 7 }),
             x11: None,
+            cookie_mark: 1 << 63,
             cookie: vec![0, 255],
             environment: vec![(b"DISPLAY".to_vec(), b":1".to_vec())],
             insists: true,

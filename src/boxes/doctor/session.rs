@@ -152,7 +152,7 @@ fn windows(session: &Desktop) -> Seen {
                 "the X server of `{display}` has no socket in /tmp/.X11-unix"
             ));
         }
-        if session.cookie.is_empty() {
+        if session.cookie_mark == 0 {
             let seen = Seen::warning(format!(
                 "XAUTHORITY has no cookie for `{display}`: the X server may refuse programs of the box"
             ));

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::protocol::desktop::{ON, Switch, runtime};
-use super::protocol::hand_over::{Answer, DIRECTORY, MOST_BYTES, OPEN, Wish, has_scheme};
+use super::protocol::hand_over::{
+    Answer, DIRECTORY, MOST_BYTES, OPEN, Wish, has_scheme, percent_decoded,
+};
 use crate::message;
 
 /// The name that it is called by.
@@ -68,18 +70,7 @@ fn path_of(rest: &str) -> Option<PathBuf> {
         None => rest,
     };
     let path = path.split(['?', '#']).next().unwrap_or_default();
-    let mut bytes = path.bytes();
-    let mut out = Vec::new();
-    while let Some(byte) = bytes.next() {
-        out.push(match byte {
-            b'%' => {
-                let digits = [bytes.next()?, bytes.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            other => other,
-        });
-    }
-    Some(PathBuf::from(OsString::from_vec(out)))
+    Some(PathBuf::from(OsString::from_vec(percent_decoded(path)?)))
 }
 
 /// Asks the session of the host, where the box shares its bus: whoever may speak there may open.

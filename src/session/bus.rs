@@ -20,6 +20,7 @@ use rustix::net::{
 };
 
 use super::message::{HEAD, Head};
+use crate::agent::protocol::hand_over::percent_decoded;
 
 /// As many descriptors as one message of the kernel's may carry (SCM_MAX_FD).
 const MOST_DESCRIPTORS: usize = 253;
@@ -78,8 +79,8 @@ impl Bus {
 fn address(text: &str) -> Option<SocketAddr> {
     let keys = text.strip_prefix("unix:")?;
     keys.split(',').find_map(|pair| match pair.split_once('=')? {
-        ("path", path) => SocketAddr::from_pathname(text_of(&unescaped(path)?)?).ok(),
-        ("abstract", name) => SocketAddr::from_abstract_name(unescaped(name)?).ok(),
+        ("path", path) => SocketAddr::from_pathname(text_of(&percent_decoded(path)?)?).ok(),
+        ("abstract", name) => SocketAddr::from_abstract_name(percent_decoded(name)?).ok(),
         _ => None,
     })
 }
@@ -87,22 +88,6 @@ fn address(text: &str) -> Option<SocketAddr> {
 fn text_of(bytes: &[u8]) -> Option<&std::ffi::OsStr> {
     use std::os::unix::ffi::OsStrExt;
     (!bytes.is_empty()).then(|| std::ffi::OsStr::from_bytes(bytes))
-}
-
-/// `%XX` is the byte of that number.
-fn unescaped(value: &str) -> Option<Vec<u8>> {
-    let mut bytes = value.bytes();
-    let mut out = Vec::new();
-    while let Some(byte) = bytes.next() {
-        out.push(match byte {
-            b'%' => {
-                let digits = [bytes.next()?, bytes.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            other => other,
-        });
-    }
-    Some(out)
 }
 
 /// One direction.

@@ -53,9 +53,33 @@ pub fn has_scheme(text: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
+/// A text in which `%XX` is the byte of that number, as in addresses of D-Bus's and of the web's.
+pub fn percent_decoded(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = text.bytes();
+    let mut out = Vec::new();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'%' => {
+                let mut digit = || char::from(bytes.next()?).to_digit(16);
+                (digit()? * 16 + digit()?) as u8
+            }
+            other => other,
+        });
+    }
+    Some(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_written_as_two_digits() {
+        assert_eq!(percent_decoded("a%20b%ff").as_deref(), Some(&b"a b\xff"[..]));
+        for cut in ["%", "%1", "%+f", "%g0"] {
+            assert_eq!(percent_decoded(cut), None, "{cut}");
+        }
+    }
 
     #[test]
     fn an_address_begins_with_a_scheme() {

@@ -95,6 +95,7 @@ fn a_session(suite: &str) {
     session.works("at first");
     windows_and_clipboards(&session);
     toolkits(&session);
+    kwin(&session);
     themes(&session);
     sound(&session);
     let told = session.inside("notify-send -a 'an app' 'from the box' hello").succeeds();
@@ -279,6 +280,28 @@ fn themes(session: &Session) {
     assert_eq!(session.inside(FIND_THEMES).stdout, all, "with the switch on again");
 }
 
+/// A second compositor beside the first, with windows of X by Xwayland.
+const KWIN: &str = r#"unset DISPLAY XAUTHORITY
+kwin_wayland --virtual --socket wayland-kwin --no-lockscreen --no-global-shortcuts --xwayland >/dev/null 2>&1 &
+kwin=$!
+timeout 30 sh -c 'until [ -S "$XDG_RUNTIME_DIR/wayland-kwin" ] && [ -S /tmp/.X11-unix/X0 ]; do sleep 0.1; done'
+export WAYLAND_DISPLAY=wayland-kwin WAYLAND_DEBUG=1
+for program in gtk4-demo qt6ct foot; do
+    incusbox-run --env WAYLAND_DEBUG --env QT_QPA_PLATFORM=wayland dev -- timeout 30 $program 2>&1 |
+        grep -m1 -q 'xdg_toplevel.*configure(' && echo $program
+done
+DISPLAY=:0 incusbox-run dev -- xdpyinfo >/dev/null && echo Xwayland
+kill $kwin; wait $kwin"#;
+
+fn kwin(session: &Session) {
+    // With the libraries of KDE, which are on one of the two hosts.
+    if session.here("command -v kwin_wayland").status == Some(0) {
+        let told = session.here(KWIN).stdout;
+        assert_eq!(told, "gtk4-demo\nqt6ct\nfoot\nXwayland\n");
+        session.works("beside another compositor");
+    }
+}
+
 /// Debian's X sessions have it there.
 fn ssh_agent_in_tmp(session: &Session) {
     let keys = "eval \"$(ssh-agent -a /tmp/agent-of-test)\" >/dev/null; cd \"$XDG_RUNTIME_DIR\"
@@ -317,10 +340,15 @@ fn another_user(session: &Session) {
 fn sound(session: &Session) {
     assert_eq!(session.frequency_of(&tone(660, "paplay")), 660);
     assert_eq!(session.frequency_of(&tone(1234, "pw-play")), 1234);
-    let another = "pactl load-module module-null-sink sink_name=another >/dev/null && pactl set-default-sink another";
-    session.here(another).succeeds();
-    assert_eq!(session.frequency_of(&tone(440, "paplay")), 440, "on a new default sink");
-    session.here("pactl unload-module module-null-sink").succeeds();
+    let another = format!(
+        "pactl load-module module-null-sink sink_name=another >/dev/null && pactl set-default-sink another
+        sink=$(pactl list short sinks | awk '$2 == \"another\" {{ print $1 }}')
+        ({}) >/dev/null 2>&1 & player=$!
+        timeout 20 sh -c \"until pactl list short sink-inputs | cut -f 2 | grep -x $sink; do sleep 0.1; done\" >/dev/null && echo there
+        wait $player; pactl unload-module module-null-sink; pactl set-default-sink testbed-sink",
+        tone(440, "paplay")
+    );
+    assert_eq!(session.here(&another).succeeds().stdout, "there\n", "on a new default sink");
     let record = "sox -n -r 48000 -c 2 $XDG_RUNTIME_DIR/a.wav synth 5 sine 880; paplay $XDG_RUNTIME_DIR/a.wav & sleep 1
         incusbox-run dev -- sh -c 'timeout -s INT 2 parecord --latency-msec=50 --file-format=wav /tmp/heard.wav; sox /tmp/heard.wav -n remix 1 stat 2>&1' | grep Rough; wait";
     let heard = session.here(record).succeeds().stdout;

@@ -18,7 +18,7 @@ use crate::message;
 
 /// The name that it is called by.
 pub const NAME: &str = "xdg-open";
-/// Set while the box's own program is at work: it may end up here again.
+/// What the box's own program is opening: it may end up here again with it.
 const GUARD: &str = "INCUSBOX_OPENS";
 /// The status of xdg-open(1) for "a file or program was not found" and for "the action failed".
 const NOT_FOUND: u8 = 2;
@@ -26,7 +26,7 @@ const FAILED: u8 = 4;
 
 /// Opens what the command line says.
 pub fn main(arguments: &[OsString]) -> u8 {
-    if std::env::var_os(GUARD).is_some() {
+    if std::env::var_os(GUARD).is_some_and(|opens| arguments.get(1) == Some(&opens)) {
         // The box's own program found nothing better than this one; it has other ways to try.
         return FAILED;
     }
@@ -118,7 +118,10 @@ fn by_own_program(arguments: &[OsString]) -> u8 {
             return NOT_FOUND;
         }
     };
-    let error = command.args(rest).env(GUARD, "1").exec();
+    if let Some(what) = rest.first() {
+        command.env(GUARD, what);
+    }
+    let error = command.args(rest).exec();
     message::say(NAME, format!("starting the box's own {NAME}: {error}"));
     FAILED
 }

@@ -161,8 +161,12 @@ impl Creation<'_> {
         let switches = wanted.switches();
         let setup = request::setup(name, self.settings, self.user, &switches);
         let setup = SetupRequest { is_new: true, ..setup };
-        let left: Vec<String> =
-            request::left_behind(&wanted).into_iter().map(str::to_owned).collect();
+        // What the profile has of that name would come in the place of nothing.
+        let is_hidden = |name: &&str| {
+            wanted.profile.as_ref().is_some_and(|profile| profile.devices.contains_key(*name))
+        };
+        let left = request::left_behind(&wanted).into_iter().filter(|name| !is_hidden(name));
+        let left: Vec<String> = left.map(str::to_owned).collect();
         self.progress.step(&format!("making the box from {}", self.origin.name));
         let made = self.make(&request, &mine).map_err(|error| self.explained(error, mapping));
         let result = made
@@ -226,7 +230,12 @@ impl Creation<'_> {
 
     /// The default profile, asked for only when a device of it is to be another one.
     fn profile(&mut self) -> Result<Option<Profile>, Error> {
-        if self.settings.disk.is_none() && self.settings.network == Network::Shared {
+        let settings = self.settings;
+        let is_as_it_is = !settings.isolated
+            && settings.disk.is_none()
+            && settings.network == Network::Shared
+            && self.origin.copied.is_none();
+        if is_as_it_is {
             return Ok(None);
         }
         Ok(Some(self.client.profile("default")?))
@@ -281,8 +290,7 @@ impl Creation<'_> {
         if needs_one {
             self.progress.step("giving the box an init");
             AgentFile::find()?.push_as_init(self.client, name, INIT)?;
-            let command = format!("lxc.init.cmd = {INIT} init");
-            let change = json!({ "config": { "raw.lxc": command } });
+            let change = json!({ "config": { "raw.lxc": request::INIT_LINE } });
             self.client.patch_instance(name, &change)?;
         }
         let operation = self.client.change_state(name, Action::Start, Force::Yes)?;

@@ -130,7 +130,8 @@ impl fmt::Display for Error {
                 if let Some(line) = log {
                     write!(f, "\nits log says: {}", printable(line))?;
                 }
-                match source.lets_start(name).filter(|_| !is_new) {
+                match source.lets_start(name) {
+                    Some(_) if *is_new => f.write_str("\nmake it without a GPU: --no-gpu"),
                     Some(mends) => write!(f, "\n{mends}"),
                     None => hint(f, source.text().unwrap_or_default()),
                 }

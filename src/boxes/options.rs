@@ -227,6 +227,7 @@ const ISOLATED: &[(&str, &str)] = &[
     ("home", "none"),
     ("network", "isolated"),
     ("nesting", "off"),
+    ("intercept", "off"),
     ("display", "off"),
     ("audio", "off"),
     ("bus", "off"),
@@ -260,13 +261,18 @@ impl Values {
         self.0.insert(option.name, values);
     }
 
+    /// Sets an option that is not set.
+    pub fn set_default(&mut self, option: &'static BoxOption, value: String) {
+        self.0.entry(option.name).or_insert_with(|| vec![value]);
+    }
+
     /// Takes over what is not given here. Lists are joined, the other's first: packages that a
     /// configuration wants for all boxes are wanted for this one too. Where this is to be isolated,
     /// what the other says of a box that may not be is not meant for it.
     pub fn underlay(&mut self, other: &Values) {
         let is_isolated = self.is_isolated();
         for (name, values) in &other.0 {
-            let opens = || *name == "volume" || when_isolated(name).is_some();
+            let opens = || ["volume", "set"].contains(name) || when_isolated(name).is_some();
             if is_isolated && opens() {
                 continue;
             }
@@ -319,7 +325,8 @@ mod tests {
 
     #[test]
     fn what_all_boxes_get_is_not_for_an_isolated_one() {
-        let all = values(&[("display", "on"), ("volume", "/srv"), ("cpus", "2")]);
+        let all =
+            values(&[("display", "on"), ("volume", "/srv"), ("set", "raw.lxc=x"), ("cpus", "2")]);
         let mut isolated = values(&[("isolated", "on"), ("audio", "on")]);
         isolated.underlay(&all);
         assert_eq!(
@@ -327,7 +334,7 @@ mod tests {
             (Some("none"), Some("isolated"))
         );
         assert_eq!((isolated.one("display"), isolated.one("audio")), (Some("off"), Some("on")));
-        assert!(isolated.all("volume").is_empty());
+        assert!(isolated.all("volume").is_empty() && isolated.all("set").is_empty());
         assert_eq!(isolated.one("cpus"), Some("2"));
         let mut not = values(&[("isolated", "off")]);
         not.underlay(&values(&[("isolated", "on")]));

@@ -15,6 +15,8 @@ use crate::agent::protocol::desktop::Switch;
 use crate::agent::protocol::setup::{SetupRequest, UserAccount};
 use crate::incus::objects::{Devices, FullInstance, Profile};
 
+/// `raw.lxc` of a box whose init is the agent.
+pub const INIT_LINE: &str = "lxc.init.cmd = /usr/local/lib/incusbox/init init";
 /// What `user.incusbox.state` says until a box is ready.
 pub const CREATING: &str = "creating";
 
@@ -80,7 +82,8 @@ pub fn instance(wanted: &Wanted<'_>) -> Value {
         }
     }
     if let Some(profile) = &wanted.profile {
-        devices.extend(network::devices(settings.network, profile));
+        let copied = wanted.copied.map(|copied| &copied.devices);
+        devices.extend(network::devices(settings.network, &profile.devices, copied));
         let is_root =
             |device: &&BTreeMap<String, String>| device.get("path").is_some_and(|path| path == "/");
         let root = profile.devices.values().find(is_root);
@@ -89,7 +92,11 @@ pub fn instance(wanted: &Wanted<'_>) -> Value {
             devices.insert("root".to_owned(), root);
         }
     }
-    for name in left_behind(wanted) {
+    // What all boxes get by the profile is not for an isolated one.
+    let by_profile = wanted.profile.iter().flat_map(|profile| &profile.devices);
+    let by_profile = by_profile.filter(|(_, device)| settings.isolated && !is_own(device));
+    let by_profile = by_profile.map(|(name, _)| name.as_str());
+    for name in left_behind(wanted).into_iter().chain(by_profile) {
         let nothing = [("type".to_owned(), "none".to_owned())];
         devices.entry(name.to_owned()).or_insert_with(|| nothing.into());
     }
@@ -104,6 +111,18 @@ pub fn instance(wanted: &Wanted<'_>) -> Value {
     })
 }
 
+/// Whether a key of the original may stay in an isolated copy.
+fn is_harmless(key: &str, value: &str) -> bool {
+    let known = ["limits.", "boot.", "image.", "volatile.", "user.incusbox."];
+    let is_our_init = key == "raw.lxc" && value.trim() == INIT_LINE;
+    known.iter().any(|begin| key.starts_with(begin)) || is_our_init
+}
+
+/// Whether a device is a root disk or an interface, which show nothing of the host's by themselves.
+fn is_own(device: &BTreeMap<String, String>) -> bool {
+    device.get("path").is_some_and(|path| path == "/") || network::is_nic(device)
+}
+
 /// Devices of the original that a copy shall not have: those that are there because of an option,
 /// and in an isolated box all but the root disk and the network.
 pub fn left_behind<'a>(wanted: &'a Wanted<'_>) -> Vec<&'a str> {
@@ -116,8 +135,15 @@ pub fn left_behind<'a>(wanted: &'a Wanted<'_>) -> Vec<&'a str> {
             || name.starts_with("volume-")
             || desktop::is_ours(name)
             || (is_of_gpu && !switches.contains(&Switch::Gpu));
-        let is_strange = wanted.settings.isolated && !["root", "eth0"].contains(&name);
-        (is_ours || is_strange) && !kept.contains_key(name) && !shown.contains_key(name)
+        let is_strange = wanted.settings.isolated && !is_own(device);
+        let is_library = switches.contains(&Switch::Gpu) && wanted.libraries.contains_key(name);
+        // It stands in the place of one that a profile brings.
+        let is_nothing = device.get("type").is_some_and(|kind| kind == "none");
+        (is_ours || is_strange)
+            && !is_nothing
+            && !is_library
+            && !kept.contains_key(name)
+            && !shown.contains_key(name)
     };
     let original = wanted.copied.iter().flat_map(|copied| &copied.devices);
     original.filter(|(name, device)| is_left(name, device)).map(|(name, _)| name.as_str()).collect()
@@ -138,6 +164,9 @@ fn config(wanted: &Wanted<'_>) -> BTreeMap<String, String> {
         // Ids that no other box has, and no word with Incus from inside.
         set("security.idmap.isolated", "true");
         set("security.guestapi", "false");
+        // Whatever a profile says.
+        set("security.privileged", "false");
+        set("security.nesting", if settings.nesting { "true" } else { "false" });
     }
     if let Some(options) = recorded(settings) {
         set("user.incusbox.options", &options);
@@ -151,16 +180,15 @@ fn config(wanted: &Wanted<'_>) -> BTreeMap<String, String> {
         }
     }
     if let Some(copied) = wanted.copied {
-        let of_options = [
-            "raw.idmap",
-            "security.guestapi",
-            "security.idmap.isolated",
-            "user.incusbox.isolated",
-            "user.incusbox.options",
-        ];
-        for key in of_options {
-            if copied.config.contains_key(key) {
-                config.entry(key.to_owned()).or_default();
+        let was_isolated = copied.fact("isolated").is_some();
+        for (key, value) in &copied.config {
+            let is_of_options = ["raw.idmap", "user.incusbox.isolated", "user.incusbox.options"]
+                .contains(&key.as_str());
+            if is_of_options
+                || (was_isolated && key.starts_with("security."))
+                || (settings.isolated && !is_harmless(key, value))
+            {
+                config.entry(key.clone()).or_default();
             }
         }
     }
@@ -309,7 +337,7 @@ mod tests {
 
     fn profile() -> Profile {
         let text = r#"{"name":"default","devices":{"root":{"type":"disk","path":"/"},
-            "eth0":{"type":"nic","network":"incusbr0"}}}"#;
+            "eth0":{"type":"nic","network":"incusbr0"},"data":{"type":"disk","path":"/data"}}}"#;
         serde_json::from_str(text).expect("a profile")
     }
 
@@ -379,7 +407,9 @@ mod tests {
     fn an_isolated_box_has_nothing_of_the_hosts() {
         let made = request(&[("isolated", "on")], Mapping::None);
         let devices: Vec<&String> = made["devices"].as_object().expect("devices").keys().collect();
-        assert_eq!(devices, ["eth0"]);
+        assert_eq!(devices, ["data", "eth0"]);
+        assert_eq!(made["devices"]["data"]["type"], "none", "whatever the profile brings");
+        assert_eq!(made["config"]["security.nesting"], "false");
         assert_eq!(made["devices"]["eth0"]["security.port_isolation"], "true");
         assert_eq!(made["profiles"], json!(["default"]));
         assert_eq!(made["config"]["raw.idmap"], Value::Null);
@@ -390,7 +420,8 @@ mod tests {
     #[test]
     fn a_copy_has_what_it_shall_have_and_not_what_the_original_had() {
         let text = r#"{"name":"a","status":"Stopped","config":{"raw.idmap":"both 1000 1000"},
-            "devices":{"home-1000":{"type":"disk"},"x11":{"type":"disk"},"usb":{"type":"usb"}}}"#;
+            "devices":{"home-1000":{"type":"disk"},"x11":{"type":"disk"},"usb":{"type":"usb"},
+                "lan":{"type":"none"}}}"#;
         let original: FullInstance = serde_json::from_str(text).expect("an instance");
         let user = dev(1000, 1000);
         for (option, kept) in [("home", "usb"), ("isolated", "eth0")] {
@@ -415,6 +446,7 @@ mod tests {
             assert_eq!(made["devices"]["home-1000"]["type"], "none", "{option}");
             assert_eq!(made["devices"]["x11"]["type"], "none", "{option}");
             assert_eq!(made["config"]["raw.idmap"], "", "{option}");
+            assert!(made["devices"]["lan"].is_null(), "which stays");
             // Incus adds what is not mentioned.
             let is_off = made["devices"]["usb"]["type"] == "none";
             assert_eq!(is_off, kept != "usb");

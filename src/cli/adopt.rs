@@ -17,10 +17,11 @@ use crate::boxes::error::Error;
 use crate::boxes::gpu;
 use crate::boxes::host::HostUser;
 use crate::boxes::nesting::Allowed;
+use crate::boxes::network;
 use crate::boxes::nvidia;
 use crate::boxes::options::{Values, named};
 use crate::boxes::request;
-use crate::boxes::settings::Settings;
+use crate::boxes::settings::{Network, Settings};
 use crate::boxes::setup;
 use crate::config::Config;
 use crate::incus::Client;
@@ -85,6 +86,10 @@ pub fn keep_isolated(values: &mut Values, there: &FullInstance) {
         let mut isolated = Values::default();
         isolated.set(option, vec!["on".to_owned()]);
         values.underlay(&isolated);
+        let network = network::of(there);
+        if let (Network::None, Some(option)) = (network, named("network")) {
+            values.set_default(option, network.to_string());
+        }
     }
 }
 

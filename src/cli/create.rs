@@ -161,8 +161,7 @@ fn make(
     if let Some(path) = matches.try_get_one::<String>("image-file").ok().flatten() {
         let file = ImageFile::open(Path::new(path)).map_err(images::Error::from)?;
         if file.backup().is_some() {
-            let what = (&file, &settings, user.as_ref());
-            restore(client, &mut signals, &mut shown, name, what)?;
+            restore(matches, client, &mut signals, &mut shown, name, (&file, user.as_ref()))?;
             return ready(name, &mut shown);
         }
     }
@@ -276,13 +275,17 @@ fn value(source: &Source) -> Result<Value, Error> {
 
 /// Makes a box of an instance that was exported: it comes back as it was, and becomes a box.
 fn restore(
+    matches: &ArgMatches,
     client: &mut Client,
     signals: &mut Signals,
     shown: &mut Shown,
     name: &BoxName,
-    (file, settings, user): (&ImageFile, &Settings, Option<&HostUser>),
+    (file, user): (&ImageFile, Option<&HostUser>),
 ) -> Result<(), Error> {
-    if settings.isolated || settings.network != Network::Shared {
+    let mut values = given(matches, |_| true);
+    let all = Config::load()?.values_for(name.as_str());
+    let wanted = Settings::new(&values)?;
+    if wanted.isolated || wanted.network != Network::Shared {
         return Err(Error::Usage(
             "a backup comes back as it was, with all that it was shown\nleave out --isolated and --network, or make a box from an image".to_owned(),
         ));
@@ -298,7 +301,11 @@ fn restore(
     };
     file.restore(client, name.as_str(), None, &mut tell).map_err(images::Error::from)?;
     let there = client.full_instance(name.as_str())?;
-    let adopted = adopt_one(client, signals, shown, there.clone(), settings, user);
+    keep_isolated(&mut values, &there);
+    values.underlay(&all);
+    let adopted = Settings::new(&values)
+        .map_err(Error::from)
+        .and_then(|settings| adopt_one(client, signals, shown, there.clone(), &settings, user));
     if adopted.is_err() {
         shown.step("removing what was made");
         let there = client.full_instance(name.as_str())?;

@@ -32,7 +32,7 @@ pub fn define(command: Command) -> Command {
     for option in living {
         table.push_str(&format!("  {:12}{}\n", option.name, option.help));
     }
-    table.push_str("  KEY         Configuration of Incus's own, such as boot.autostart\n\nNothing behind the `=` takes a setting away.");
+    table.push_str("  KEY         Configuration of Incus's own, such as boot.autostart\n\nNothing behind the `=` takes a setting away, and puts a switch as in a new box.");
     command.about("Change options of a box").after_help(table).arg(box_argument()).arg(
         Arg::new("changes")
             .value_name("OPTION=VALUE")
@@ -100,6 +100,14 @@ fn remove_places(client: &mut Client, name: &BoxName) {
     }
 }
 
+/// What a switch shall be; with nothing behind the `=`, what it is in a new box of this kind.
+fn wanted(there: &FullInstance, switch: Switch, value: &str) -> Result<bool, Error> {
+    match value {
+        "" => Ok(there.fact("isolated").is_none()),
+        value => Ok(on_or_off(switch.name(), value)?),
+    }
+}
+
 /// Turns a switch; on only where that can do anything.
 fn turn(
     there: &mut FullInstance,
@@ -107,7 +115,7 @@ fn turn(
     value: &str,
     allowed: Allowed,
 ) -> Result<(Switch, bool), Error> {
-    let is_on = value.is_empty() || on_or_off(switch.name(), value)?;
+    let is_on = wanted(there, switch, value)?;
     let Some(user) = calling()? else {
         return Err(Error::Usage(format!(
             "root has no desktop to show a box, so `{}` cannot be changed\nask as the user whose box it is",
@@ -151,7 +159,7 @@ fn turn_gpu(
     there: &mut FullInstance,
     value: &str,
 ) -> Result<(Switch, bool), Error> {
-    let is_on = value.is_empty() || on_or_off(Switch::Gpu.name(), value)?;
+    let is_on = wanted(there, Switch::Gpu, value)?;
     if is_on {
         let devices = gpu::look(client, &there.name, calling()?.as_ref())?;
         gpu::give(there, devices);

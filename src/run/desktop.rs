@@ -17,7 +17,10 @@ pub fn look(uid: u32, host: impl Fn(&OsStr) -> Option<OsString>) -> Desktop {
     for name in Switch::ALL.iter().flat_map(|switch| switch.variables()) {
         if let Some(value) = host(name.as_ref()).filter(|value| !value.is_empty()) {
             let value = match *name {
-                "SSH_AUTH_SOCK" => within_sight(uid, value),
+                // An agent that came along by ssh(1) is for that login alone.
+                "SSH_AUTH_SOCK" if host("SSH_CONNECTION".as_ref()).is_none() => {
+                    within_sight(uid, value)
+                }
                 _ => value,
             };
             environment.push((name.as_bytes().to_vec(), value.into_vec()));

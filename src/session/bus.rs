@@ -2,7 +2,7 @@
 //! xdg-desktop-portal does at its root directory; of a program in a box they may not, and refuse.
 //! What comes by this way comes from a program of the host's.
 //!
-//! Bytes and descriptors pass as they are, in both directions and in order, but for calls of the
+//! Bytes pass as they are, in both directions, descriptors with their message, but for calls of the
 //! host's service manager. The bus asks who we are, and we are the same user.
 
 use std::collections::VecDeque;
@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -32,6 +33,8 @@ const MOST_LINE: usize = 16 << 10;
 /// in a unit of their own; ids of a box are those of other programs on the host.
 const SERVICE_MANAGER: &str = "org.freedesktop.systemd1";
 const REFUSAL: &str = "the service manager of the host does not know the processes of a box";
+/// How long a guest may take for each of its lines before the first message.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The line with which a guest begins to send messages.
 const BEGIN: &[u8] = b"BEGIN\r\n";
 
@@ -68,9 +71,13 @@ impl Bus {
         let whole = Mutex::new(());
         let there = Way { from: &guest, to: &bus, is_guests: true, guest: &whole };
         let back = Way { from: &bus, to: &guest, is_guests: false, guest: &whole };
+        let begins = guest.set_read_timeout(Some(PATIENCE));
         std::thread::scope(|scope| {
-            scope.spawn(|| pass(&there));
-            pass(&back);
+            let spawned = std::thread::Builder::new().spawn_scoped(scope, || pass(&there));
+            if spawned.is_ok() && begins.is_ok() {
+                pass(&back);
+            }
+            let _already_gone = guest.shutdown(Shutdown::Both);
         });
     }
 }
@@ -139,6 +146,9 @@ fn pass_all(way: &Way<'_>) -> io::Result<()> {
         if end.is_some() {
             has_begun = line == BEGIN;
             line.clear();
+            if has_begun {
+                way.from.set_read_timeout(None)?;
+            }
         }
     }
 }
@@ -156,6 +166,9 @@ fn pass_message(way: &Way<'_>, chunk: &mut [u8]) -> io::Result<()> {
     let head = Head::new(&bytes)?;
     let mut fields = vec![0; head.fields];
     descriptors.extend(fill(way, &mut fields)?);
+    if descriptors.len() > MOST_DESCRIPTORS {
+        return Err(io::Error::other("a message has too many descriptors"));
+    }
     if way.is_guests && head.calls(SERVICE_MANAGER, &fields) {
         let mut rest = head.body;
         while rest > 0 {
@@ -185,6 +198,9 @@ fn fill(way: &Way<'_>, buffer: &mut [u8]) -> io::Result<VecDeque<OwnedFd>> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         all.extend(descriptors);
+        if all.len() > MOST_DESCRIPTORS {
+            return Err(io::Error::other("a message has too many descriptors"));
+        }
         filled += count;
     }
     Ok(all)

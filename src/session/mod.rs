@@ -25,6 +25,8 @@ use crate::sys::poll::{Interest, PollSet};
 
 /// How long nobody has to be there.
 const IDLE: Duration = Duration::from_secs(60);
+/// Before somebody who could not be let in is looked at again.
+const PAUSE: Duration = Duration::from_millis(100);
 /// More than these at a time are turned away.
 const MOST: usize = 512;
 
@@ -51,8 +53,11 @@ pub fn serve() -> io::Result<()> {
         drop(set);
         for at in ready {
             let (listener, service) = &listeners[at];
-            if let Ok((guest, _)) = listener.accept() {
-                receive(guest, *service, &bus, &guests);
+            match listener.accept() {
+                Ok((guest, _)) => receive(guest, *service, &bus, &guests),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // Out of descriptors, most likely: somebody will leave.
+                Err(_) => std::thread::sleep(PAUSE),
             }
         }
         if Arc::strong_count(&guests) > 1 {

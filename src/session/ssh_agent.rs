@@ -13,9 +13,16 @@ pub fn relay(guest: &UnixStream) {
         .and_then(|at| UnixStream::connect(at.join(DIRECTORY).join(SSH_AGENT_LINK)));
     // The guest sees its connection closed, as by an agent that has gone.
     let Ok(agent) = agent else { return };
+    // In /tmp anybody may have made a socket where one was.
+    let own = rustix::process::getuid();
+    if !rustix::net::sockopt::socket_peercred(&agent).is_ok_and(|peer| peer.uid == own) {
+        return;
+    }
     std::thread::scope(|scope| {
-        scope.spawn(|| pass(guest, &agent));
-        pass(&agent, guest);
+        let there = std::thread::Builder::new().spawn_scoped(scope, || pass(guest, &agent));
+        if there.is_ok() {
+            pass(&agent, guest);
+        }
     });
 }
 

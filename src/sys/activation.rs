@@ -3,6 +3,8 @@
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
+use rustix::io::FdFlags;
+
 /// The first descriptor that is passed.
 const FIRST: RawFd = 3;
 
@@ -18,5 +20,10 @@ pub fn sockets() -> Vec<OwnedFd> {
     };
     // SAFETY: they are open, and by the manager's word they are this process's to keep; nothing else
     // here knows their numbers, and this is asked once, before any descriptor is opened.
-    descriptors.filter(is_open).map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect()
+    let sockets = descriptors.filter(is_open).map(|number| unsafe { OwnedFd::from_raw_fd(number) });
+    // Programs that are started from here do not listen.
+    let close = |socket: &OwnedFd| {
+        let _open_so_it_can_be_told = rustix::io::fcntl_setfd(socket, FdFlags::CLOEXEC);
+    };
+    sockets.inspect(close).collect()
 }

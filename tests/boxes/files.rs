@@ -106,3 +106,34 @@ fn a_file_that_is_no_image_is_told_and_nothing_is_left() {
     assert_eq!(images(), before);
     assert!(!name.exists());
 }
+
+#[test]
+fn a_backup_of_an_isolated_box_and_a_copy_come_back_isolated() {
+    let scratch = Scratch::new("isolated");
+    let first = Name::create("alone", &["--isolated", "--network", "none"]);
+    incusbox(&["stop", &first]).succeeds();
+    let file = scratch.path("alone.tar");
+    incus(&["export", &first, &file, "--compression", "none", "--instance-only"]).succeeds();
+    let (back, copy) = (Name::new("alone-back"), Name::new("alone-copy"));
+    incusbox(&["create", &back, "--image-file", &file]).succeeds();
+    incusbox(&["create", &copy, "--clone", &first]).succeeds();
+    for name in [&back, &copy] {
+        let told = incusbox(&["info", name, "--json"]).succeeds().stdout;
+        let info: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+        let value = |option: &str| info["options"][option]["value"].clone();
+        let values = ["isolated", "home", "network", "nesting", "display", "themes"].map(value);
+        let wanted = ["on", "none", "none", "off", "off", "off"];
+        assert_eq!(values, wanted.map(serde_json::Value::from));
+        let map = name.root("cat /proc/self/uid_map; ls -A /home /mnt").succeeds().stdout;
+        assert_eq!(map.lines().next().map(|line| line.split_whitespace().count()), Some(3));
+        assert!(
+            !map.contains(".incusbox")
+                && map.lines().filter(|line| line.contains("65536")).count() == 1,
+            "{map}"
+        );
+        let devices = incus(&["config", "device", "list", name]).succeeds().stdout;
+        assert_eq!(devices.trim(), "eth0", "what stands in the place of the profile's interface");
+    }
+    let refused = incusbox(&["create", "never", "--image-file", &file, "--isolated"]);
+    refused.fails(2, &["comes back as it was"]);
+}

@@ -14,6 +14,14 @@ for target in sys.argv[1:]:
         elif kind == "list":
             if not os.listdir(where):
                 raise OSError
+        elif kind == "shout":
+            one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            one.settimeout(1)
+            address, _, port = where.partition(" ")
+            one.sendto(b"anybody there?", (address, int(port)))
+            if one.recv(100) != b"here":
+                raise OSError
         else:
             family = socket.AF_INET if kind == "tcp" else socket.AF_UNIX
             one = socket.socket(family, socket.SOCK_STREAM)
@@ -55,6 +63,8 @@ fn targets(session: &Session) -> Vec<String> {
         // The host, by the addresses of either bridge and by one of its own.
         "tcp:10.77.0.1 4003".to_owned(),
     ];
+    // And by what everybody on its bridge hears.
+    targets.push("shout:255.255.255.255 4004".to_owned());
     let host = "ip -4 -o address | awk '$2 != \"lo\" && $2 != \"incusbr0\" { sub(\"/.*\", \"\", $4); print $4 }'";
     let host = session.here(host).succeeds().stdout;
     targets.extend(host.lines().map(|address| format!("tcp:{address} 4003")));
@@ -82,6 +92,12 @@ pub fn is_out_of_reach_of_everything(session: &Session) {
     session.here(&format!("incusbox-run dev -- {listen} 4001")).succeeds();
     session.here(&format!("incusbox-run other -- {listen} 4002")).succeeds();
     session.here(&format!("{listen} 4003")).succeeds();
+    let answers = r#"import socket
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+one.bind(("0.0.0.0", 4004))
+while True: one.sendto(b"here", one.recvfrom(100)[1])"#;
+    let answers = format!("systemd-run --user --quiet --unit=answering python3 -c '{answers}'");
+    session.here(&answers).succeeds();
     let targets = targets(session);
     let is_tcp_of_other = |target: &str| target.ends_with(" 4002");
     let by_dev = reached(session, "dev", &targets);
@@ -133,5 +149,5 @@ pub fn is_out_of_reach_of_everything(session: &Session) {
     for name in ["alone", "other", "copy", "apart"] {
         session.here(&format!("incusbox rm --force {name}")).succeeds();
     }
-    session.here("systemctl --user stop attacked; incusbox start dev").succeeds();
+    session.here("systemctl --user stop attacked answering; incusbox start dev").succeeds();
 }

@@ -130,9 +130,10 @@ impl Name {
         run(command("incusbox-run", &[self, "--", "sh", "-c", script]))
     }
 
-    /// Runs a shell script in the box as root, by Incus alone.
+    /// Runs a shell script in the box as root. (On a busy machine `incus exec` may lose the output.)
     pub fn root(&self, script: &str) -> Outcome {
-        incus(&["exec", self, "--", "sh", "-c", script])
+        let words = ["--root", "--cwd", "/", self, "--", "sh", "-c", script];
+        run(command("incusbox-run", &words))
     }
 
     /// Whether there is an instance of this name.

@@ -329,10 +329,12 @@ impl<'a, 'r> Steps<'a, 'r> {
 
     /// After the packages: they may have brought a dynamic linker's directory, or libgbm.
     fn drivers(&mut self) -> Result<(), Failure> {
-        match self.request.switches {
-            Some(_) => nvidia::settle(self.tree, self.surroundings.life),
-            None => Ok(()),
+        // A box without the driver's libraries is better than none.
+        if self.request.switches.is_some() {
+            let settled = nvidia::settle(self.tree, self.surroundings.life);
+            self.warn(settled.err().map(|failure| format!("the libraries of NVIDIA: {failure}")));
         }
+        Ok(())
     }
 
     fn wait_for_init(&mut self) -> Result<(), Failure> {

@@ -10,9 +10,10 @@ use crate::boxes::nvidia;
 use crate::boxes::remedy::Remedy;
 use crate::sys::signals::Signals;
 
-/// Writes the render nodes that the user of the process may not use.
-const CLOSED: &str = "for node in /dev/dri/renderD*; do \
-                      test ! -e $node || test -r $node -a -w $node || echo $node; done";
+/// Writes the render nodes, those that the user of the process may not use behind a word, and at the
+/// end that it was asked.
+const NODES: &str = "for node in /dev/dri/renderD*; do test -e $node || continue; \
+                     test -r $node -a -w $node && echo $node || echo closed $node; done; echo asked";
 
 pub fn gpu(patient: &mut Patient) -> Option<Seen> {
     let instance = patient.instance.as_ref()?;
@@ -36,7 +37,7 @@ pub fn gpu(patient: &mut Patient) -> Option<Seen> {
         return Some(of_driver(&driver, None, &name).unwrap_or_else(well));
     }
     // Unlike Incus's exec, su(1) gives the user all of the user's groups.
-    let nodes = lines(patient, &["su", "-s", "/bin/sh", "-c", CLOSED, &user])?;
+    let nodes = lines(patient, &["su", "-s", "/bin/sh", "-c", NODES, &user])?;
     let links = lines(patient, &["ls", "-R", LINKS])?;
     let seen = of_nodes(&nodes, &name).or_else(|| of_driver(&driver, Some(&links), &name));
     Some(seen.unwrap_or_else(well))
@@ -88,9 +89,17 @@ fn lines(patient: &mut Patient, command: &[&str]) -> Option<Vec<String>> {
 }
 
 /// What is to be said of nodes that the box's user may not use.
-fn of_nodes(closed: &[String], name: &str) -> Option<Seen> {
-    let seen = Seen::warning(format!("you may not use `{}` in the box", closed.first()?));
-    Some(seen.mend(set(name, "on")).mend(Remedy::Advice(format!("incusbox adopt {name}"))))
+fn of_nodes(lines: &[String], name: &str) -> Option<Seen> {
+    if lines.last().is_none_or(|last| last != "asked") {
+        return Some(Seen::warning("whether you may use the GPU could not be asked in the box"));
+    }
+    if lines.len() == 1 {
+        let seen = Seen::warning("the box has the device of the GPU, and no node to draw by");
+        return Some(seen.mend(set(name, "on")));
+    }
+    let closed = lines.iter().find_map(|line| line.strip_prefix("closed "))?;
+    let seen = Seen::warning(format!("you may not use `{closed}` in the box"));
+    Some(seen.mend(Remedy::Advice(format!("incusbox adopt {name}"))).mend(set(name, "on")))
 }
 
 /// NVIDIA's own driver on the host.
@@ -171,9 +180,15 @@ mod tests {
 
     #[test]
     fn a_node_that_is_closed_to_the_user_is_named() {
-        assert!(of_nodes(&[], "dev").is_none());
-        let seen = of_nodes(&["/dev/dri/renderD128".to_owned()], "dev").expect("a warning");
-        assert!(seen.text.contains("renderD128") && seen.status == Status::Warning);
+        let told = |lines: &[&str]| {
+            let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+            of_nodes(&lines, "dev").map(|seen| seen.text)
+        };
+        assert_eq!(told(&["/dev/dri/renderD128", "asked"]), None);
+        let closed = told(&["/dev/dri/renderD128", "closed /dev/dri/renderD129", "asked"]);
+        assert!(closed.is_some_and(|text| text.contains("`/dev/dri/renderD129`")));
+        assert!(told(&["asked"]).is_some_and(|text| text.contains("no node")));
+        assert!(told(&[]).is_some_and(|text| text.contains("could not be asked")));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::change::{shares_home, whole};
+use super::copy;
 use super::error::Error;
 use super::gpu;
 use super::host::{self, HostUser, Machine};
@@ -165,7 +166,7 @@ impl Creation<'_> {
         let is_hidden = |name: &&str| {
             wanted.profile.as_ref().is_some_and(|profile| profile.devices.contains_key(*name))
         };
-        let left = request::left_behind(&wanted).into_iter().filter(|name| !is_hidden(name));
+        let left = copy::left_behind(&wanted).into_iter().filter(|name| !is_hidden(name));
         let left: Vec<String> = left.map(str::to_owned).collect();
         self.progress.step(&format!("making the box from {}", self.origin.name));
         let made = self.make(&request, &mine).map_err(|error| self.explained(error, mapping));

@@ -4,6 +4,7 @@
 //! any client sees the same box and there is no second data base.
 
 pub(crate) mod change;
+pub(crate) mod copy;
 pub(crate) mod create;
 pub(crate) mod desktop;
 pub(crate) mod doctor;

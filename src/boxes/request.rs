@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::copy;
 use super::desktop;
-use super::gpu;
 use super::host::{self, HostUser};
 use super::nesting::{Allowed, INTERCEPTIONS, NESTED};
 use super::network;
-use super::nvidia;
 use super::settings::{Home, Intercept, Settings};
 use crate::agent::protocol::desktop::Switch;
 use crate::agent::protocol::setup::{SetupRequest, UserAccount};
@@ -94,9 +93,9 @@ pub fn instance(wanted: &Wanted<'_>) -> Value {
     }
     // What all boxes get by the profile is not for an isolated one.
     let by_profile = wanted.profile.iter().flat_map(|profile| &profile.devices);
-    let by_profile = by_profile.filter(|(_, device)| settings.isolated && !is_own(device));
+    let by_profile = by_profile.filter(|(_, device)| settings.isolated && !copy::is_own(device));
     let by_profile = by_profile.map(|(name, _)| name.as_str());
-    for name in left_behind(wanted).into_iter().chain(by_profile) {
+    for name in copy::left_behind(wanted).into_iter().chain(by_profile) {
         let nothing = [("type".to_owned(), "none".to_owned())];
         devices.entry(name.to_owned()).or_insert_with(|| nothing.into());
     }
@@ -109,44 +108,6 @@ pub fn instance(wanted: &Wanted<'_>) -> Value {
         "devices": devices,
         "start": true,
     })
-}
-
-/// Whether a key of the original may stay in an isolated copy.
-fn is_harmless(key: &str, value: &str) -> bool {
-    let known = ["limits.", "boot.", "image.", "volatile.", "user.incusbox."];
-    let is_our_init = key == "raw.lxc" && value.trim() == INIT_LINE;
-    known.iter().any(|begin| key.starts_with(begin)) || is_our_init
-}
-
-/// Whether a device is a root disk or an interface, which show nothing of the host's by themselves.
-fn is_own(device: &BTreeMap<String, String>) -> bool {
-    device.get("path").is_some_and(|path| path == "/") || network::is_nic(device)
-}
-
-/// Devices of the original that a copy shall not have: those that are there because of an option,
-/// and in an isolated box all but the root disk and the network.
-pub fn left_behind<'a>(wanted: &'a Wanted<'_>) -> Vec<&'a str> {
-    let switches = wanted.switches();
-    let shown = wanted.user.map(|user| desktop::devices(&switches, user.uid)).unwrap_or_default();
-    let kept = devices(wanted.settings, wanted.user, wanted.mapping);
-    let is_left = |name: &str, device: &BTreeMap<String, String>| {
-        let is_of_gpu = gpu::is_ours(name, device) || nvidia::is_ours(device);
-        let is_ours = name.starts_with("home-")
-            || name.starts_with("volume-")
-            || desktop::is_ours(name)
-            || (is_of_gpu && !switches.contains(&Switch::Gpu));
-        let is_strange = wanted.settings.isolated && !is_own(device);
-        let is_library = switches.contains(&Switch::Gpu) && wanted.libraries.contains_key(name);
-        // It stands in the place of one that a profile brings.
-        let is_nothing = device.get("type").is_some_and(|kind| kind == "none");
-        (is_ours || is_strange)
-            && !is_nothing
-            && !is_library
-            && !kept.contains_key(name)
-            && !shown.contains_key(name)
-    };
-    let original = wanted.copied.iter().flat_map(|copied| &copied.devices);
-    original.filter(|(name, device)| is_left(name, device)).map(|(name, _)| name.as_str()).collect()
 }
 
 fn config(wanted: &Wanted<'_>) -> BTreeMap<String, String> {
@@ -179,18 +140,8 @@ fn config(wanted: &Wanted<'_>) -> BTreeMap<String, String> {
             set("raw.idmap", &id_map(user));
         }
     }
-    if let Some(copied) = wanted.copied {
-        let was_isolated = copied.fact("isolated").is_some();
-        for (key, value) in &copied.config {
-            let is_of_options = ["raw.idmap", "user.incusbox.isolated", "user.incusbox.options"]
-                .contains(&key.as_str());
-            if is_of_options
-                || (was_isolated && key.starts_with("security."))
-                || (settings.isolated && !is_harmless(key, value))
-            {
-                config.entry(key.clone()).or_default();
-            }
-        }
+    for key in copy::forgotten(wanted) {
+        config.entry(key).or_default();
     }
     let mut set = |key: &str, value: &str| {
         config.insert(key.to_owned(), value.to_owned());

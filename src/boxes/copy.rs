@@ -1,0 +1,63 @@
+//! What a box that is a copy does not get of its original. Incus gives a copy every device and key of
+//! the original that the request does not mention.
+
+use std::collections::BTreeMap;
+
+use super::desktop;
+use super::gpu;
+use super::network;
+use super::nvidia;
+use super::request::{self, Wanted};
+use crate::agent::protocol::desktop::Switch;
+
+/// Keys that the copy shall not have.
+pub fn forgotten(wanted: &Wanted<'_>) -> Vec<String> {
+    let Some(copied) = wanted.copied else { return Vec::new() };
+    let was_isolated = copied.fact("isolated").is_some();
+    let is_forgotten = |key: &str, value: &str| {
+        let of_options = ["raw.idmap", "user.incusbox.isolated", "user.incusbox.options"];
+        of_options.contains(&key)
+            || (was_isolated && key.starts_with("security."))
+            || (wanted.settings.isolated && !is_harmless(key, value))
+    };
+    let forgotten = copied.config.iter().filter(|(key, value)| is_forgotten(key, value));
+    forgotten.map(|(key, _)| key.clone()).collect()
+}
+
+/// Whether a key of the original may stay in an isolated copy.
+fn is_harmless(key: &str, value: &str) -> bool {
+    let known = ["limits.", "boot.", "image.", "volatile.", "user.incusbox."];
+    let is_our_init = key == "raw.lxc" && value.trim() == request::INIT_LINE;
+    known.iter().any(|begin| key.starts_with(begin)) || is_our_init
+}
+
+/// Whether a device is a root disk or an interface, which show nothing of the host's by themselves.
+pub fn is_own(device: &BTreeMap<String, String>) -> bool {
+    device.get("path").is_some_and(|path| path == "/") || network::is_nic(device)
+}
+
+/// Devices of the original that a copy shall not have: those that are there because of an option,
+/// and in an isolated box all but the root disk and the network.
+pub fn left_behind<'a>(wanted: &'a Wanted<'_>) -> Vec<&'a str> {
+    let switches = wanted.switches();
+    let shown = wanted.user.map(|user| desktop::devices(&switches, user.uid)).unwrap_or_default();
+    let kept = request::devices(wanted.settings, wanted.user, wanted.mapping);
+    let is_left = |name: &str, device: &BTreeMap<String, String>| {
+        let is_of_gpu = gpu::is_ours(name, device) || nvidia::is_ours(device);
+        let is_ours = name.starts_with("home-")
+            || name.starts_with("volume-")
+            || desktop::is_ours(name)
+            || (is_of_gpu && !switches.contains(&Switch::Gpu));
+        let is_strange = wanted.settings.isolated && !is_own(device);
+        let is_library = switches.contains(&Switch::Gpu) && wanted.libraries.contains_key(name);
+        // It stands in the place of one that a profile brings.
+        let is_nothing = device.get("type").is_some_and(|kind| kind == "none");
+        (is_ours || is_strange)
+            && !is_nothing
+            && !is_library
+            && !kept.contains_key(name)
+            && !shown.contains_key(name)
+    };
+    let original = wanted.copied.iter().flat_map(|copied| &copied.devices);
+    original.filter(|(name, device)| is_left(name, device)).map(|(name, _)| name.as_str()).collect()
+}

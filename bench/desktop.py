@@ -112,7 +112,7 @@ def switching(environment):
 
 
 def cost_of_switches(environment):
-    """`true` in a box with all switches on, and in one with none. Half-way the boxes change
+    """`true` in a box with the session's four switches on, and in one with them off. Half-way the boxes change
     roles: what makes one of them the faster one does not count."""
     names = [f"{BOX}-{number}" for number in range(2)]
     for name in names:
@@ -155,8 +155,8 @@ def measure(add_pair, add_difference, add_median):
     with xserver() as environment:
         tell("a switch ...")
         add_median("a switch of a living box, `set display=…`", switching(environment), 300)
-        tell("true with all switches and with none ...")
-        add_pair("`true` with all switches on; with all off", *cost_of_switches(environment), 1.05)
+        tell("true with the session's switches and without ...")
+        add_pair("`true` with the session's four switches on; with them off", *cost_of_switches(environment), 1.05)
         if not box_has_packages():
             tell("no window is measured, for boxes reach no packages")
             return

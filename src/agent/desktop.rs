@@ -273,8 +273,9 @@ impl<'a> Passage<'a> {
     /// directory of the user's, for xauth(1) wants to lock it.
     fn cookie(&self) -> Option<PathBuf> {
         let number = display_number(self.desktop)?;
-        let cookie = Some(self.desktop).filter(|desktop| desktop.cookie_mark != 0);
-        let cookie = cookie.and_then(known_cookie)?;
+        if self.desktop.cookie_mark == 0 {
+            return None;
+        }
         let (uid, gid) = (Uid::from_raw(self.account.uid), Gid::from_raw(self.account.gid));
         let path = Path::new(STATE).join(self.account.uid.to_string());
         std::fs::create_dir_all(STATE).ok()?;
@@ -283,8 +284,9 @@ impl<'a> Passage<'a> {
         }
         let at = directory(CWD, &path.to_string_lossy(), self.account.uid)?;
         let name = format!("xauthority-{number}");
-        let is_there = content(&at, &name).is_some_and(|there| there == cookie);
-        if !is_there {
+        let is_it = |there: Vec<u8>| mark_of(&there) == self.desktop.cookie_mark;
+        if !content(&at, &name).is_some_and(is_it) {
+            let cookie = known_cookie(self.desktop)?;
             let temporary = format!(".{name}.{}", std::process::id());
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let file = rustix::fs::openat(&at, &temporary, flags, Mode::RUSR | Mode::WUSR).ok()?;

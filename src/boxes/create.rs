@@ -23,7 +23,7 @@ use super::setup;
 use crate::agent::protocol::desktop::Switch;
 use crate::agent::protocol::setup::{SetupRequest, SetupResult};
 use crate::incus::manage::{Action, Force};
-use crate::incus::objects::{Devices, FullInstance, Profile};
+use crate::incus::objects::{FullInstance, Profile};
 use crate::incus::{self, Client};
 use crate::names::BoxName;
 use crate::run::agent_file::AgentFile;
@@ -324,7 +324,10 @@ impl Creation<'_> {
         }
         // Only now the box has the groups that its packages brought.
         if switches.contains(&Switch::Gpu) {
-            gpu::add(self.client, self.progress, &name, self.user, &Devices::new());
+            // A copy has what the original had, which may be one card of several.
+            let known = self.origin.copied.as_ref().map(|copied| copied.devices.clone());
+            let known = known.unwrap_or_default();
+            gpu::add(self.client, self.progress, &name, self.user, &known);
         }
         let facts = json!({ "config": {
             "user.incusbox.state": "ready",

@@ -16,8 +16,6 @@ use crate::incus::objects::{Devices, FullInstance};
 
 /// The name of the device with the X11 sockets.
 const X11_DEVICE: &str = "x11";
-/// The fact that tells which switches are on.
-const FACT: &str = "switches";
 
 /// The name of the device with a user's runtime directory.
 fn session_device(uid: u32) -> String {
@@ -107,9 +105,8 @@ pub fn fact(on: &[Switch]) -> (String, String) {
 
 /// The switches that are on in a box; `None` where nobody ever decided.
 pub fn on(instance: &FullInstance) -> Option<Vec<Switch>> {
-    let told = instance.fact(FACT)?;
-    let is_on = |switch: &Switch| told.split_whitespace().any(|name| name == switch.name());
-    Some(Switch::ALL.into_iter().filter(is_on).collect())
+    let told = instance.config.get(SWITCHES).filter(|told| !told.is_empty())?;
+    Some(Switch::listed(told))
 }
 
 /// Turns a switch of a box on or off, for every user whom the box is shown something of, and, if it

@@ -301,7 +301,8 @@ impl Values {
         self.0.get(name)?.last().map(String::as_str)
     }
 
-    fn is_isolated(&self) -> bool {
+    /// Whether they are of an isolated box.
+    pub fn is_isolated(&self) -> bool {
         self.given("isolated").is_some_and(|value| on_or_off("isolated", value) == Ok(true))
     }
 

@@ -82,14 +82,14 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
 
 /// An isolated box stays one unless it is said otherwise.
 pub fn keep_isolated(values: &mut Values, there: &FullInstance) {
+    let mut own = Values::default();
     if let (Some(_), Some(option)) = (there.fact("isolated"), named("isolated")) {
-        let mut isolated = Values::default();
-        isolated.set(option, vec!["on".to_owned()]);
-        values.underlay(&isolated);
-        let network = network::of(there);
-        if let (Network::None, Some(option)) = (network, named("network")) {
-            values.set_default(option, network.to_string());
-        }
+        own.set(option, vec!["on".to_owned()]);
+    }
+    values.underlay(&own);
+    let network = network::of(there);
+    if let (true, Network::None, Some(option)) = (values.is_isolated(), network, named("network")) {
+        values.set_default(option, network.to_string());
     }
 }
 
@@ -142,6 +142,11 @@ pub fn adopt_one(
     let on = desktop::on(&adoption.instance).unwrap_or_default();
     if on.contains(&Switch::Gpu) {
         nvidia::replace(&mut adoption.instance, nvidia::look("/".as_ref(), allowed));
+        // With a device for a GPU that this machine has not, as in a backup, it would not start.
+        let is_new_here = !was_running && adoption.instance.devices.contains_key(gpu::DEVICE);
+        if is_new_here && !gpu::is_there(client)? {
+            gpu::take(&mut adoption.instance);
+        }
     }
     let operation = client.put_instance(name.as_str(), &whole(&adoption.instance))?;
     client.watch("changing the box", &operation, signals, None)?;

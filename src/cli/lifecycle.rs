@@ -120,7 +120,7 @@ pub fn change(
         let timed_out = matches!(&ended, Err(Error::Incus(error))
             if error.text().is_some_and(|text| text.contains("deadline exceeded")));
         let unavailable = matches!(&ended, Err(Error::Incus(error)) if error.is_unavailable());
-        if unavailable && began.elapsed() < UNAVAILABLE {
+        if unavailable && action != Action::Stop && began.elapsed() < UNAVAILABLE {
             if let Some(signal) = pause(signals)? {
                 return Err(Error::Signal(signal));
             }
@@ -142,7 +142,9 @@ pub fn change(
             {
                 return Ok(());
             }
-            if action == Action::Restart && text.contains("not running") {
+            if action == Action::Restart
+                && (text.contains("not running") || text.contains("already stopped"))
+            {
                 return change(client, signals, name, Action::Start, force);
             }
             if action != Action::Stop {

@@ -13,10 +13,9 @@ impl Session<'_> {
     pub fn give_cookie(&mut self, request: &mut Request) {
         let Some(desktop) = &mut request.desktop else { return };
         let there = self.client.instance(self.options.name.as_str());
-        let switches = there.ok().and_then(|there| there.config.get(SWITCHES).cloned());
-        let may_open = switches
-            .is_some_and(|on| on.split_whitespace().any(|name| name == Switch::Display.name()));
-        if may_open {
+        let told = there.ok().and_then(|there| there.config.get(SWITCHES).cloned());
+        let on = told.map(|told| Switch::listed(&told)).unwrap_or_default();
+        if on.contains(&Switch::Display) {
             self.trace.note("the box gets the cookie of the display");
             desktop.cookie = cookie(|name| std::env::var_os(name));
         }

@@ -95,6 +95,15 @@ fn a_box_through_sessions(suite: &str) {
     assert_eq!(host.sh(&who, works).succeeds().stdout, expected, "after a restart of the daemon");
     host.sh(&who, "incusbox restart dev").succeeds();
     assert_eq!(host.sh(&who, works).succeeds().stdout, expected, "and of the box");
+    // Its networks are not up when the daemon answers again.
+    host.sh(&who, "incusbox stop dev").succeeds();
+    for _ in 0..2 {
+        host.root("systemctl restart incus.service").succeeds();
+        host.sh(&who, "incusbox restart dev").succeeds();
+    }
+    host.sh(&who, "incusbox stop dev").succeeds();
+    host.root("systemctl restart incus.service").succeeds();
+    host.sh(&who, "incusbox-run dev -- true").succeeds();
 }
 
 #[test]

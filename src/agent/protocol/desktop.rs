@@ -54,6 +54,12 @@ impl Switch {
         }
     }
 
+    /// Those that [`SWITCHES`] names.
+    pub fn listed(told: &str) -> Vec<Switch> {
+        let is_on = |switch: &Switch| told.split_whitespace().any(|name| name == switch.name());
+        Switch::ALL.into_iter().filter(is_on).collect()
+    }
+
     /// Whether it needs the sockets in the user's runtime directory.
     pub fn needs_session(self) -> bool {
         !self.variables().is_empty()

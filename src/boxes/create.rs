@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::change::{shares_home, whole};
 use super::copy;
+use super::desktop;
 use super::error::Error;
 use super::gpu;
 use super::host::{self, HostUser, Machine};
@@ -112,18 +113,41 @@ pub fn mapping(
     }
     let missing = host::missing_sub_ids("/".as_ref(), user);
     if missing.is_empty() {
-        return Ok((Mapping::Ids, None));
+        return Ok((Mapping::Ids, left_out(settings, Mapping::Ids, allowed)));
     }
     if !shows_files {
-        return Ok((Mapping::None, None));
+        return Ok((Mapping::None, left_out(settings, Mapping::None, allowed)));
     }
     if allowed == Allowed::Restricted {
         return Err(Error::NoMapping { user: user.name.clone(), missing });
     }
     let risk = "the host does not let ids be mapped, so files are shifted: whoever is root in the \
-                box can make programs in the shared home that run as root on the host\n\
-                mend that for the next box: incusbox setup";
-    Ok((Mapping::Shift, Some(risk.to_owned())))
+                box can make programs in the shared home that run as root on the host";
+    let warning = left_out(settings, Mapping::Shift, allowed)
+        .map_or_else(|| format!("{risk}\n{SET_UP}"), |left_out| format!("{risk}\n{left_out}"));
+    Ok((Mapping::Shift, Some(warning)))
+}
+
+/// What helps where ids may not be mapped.
+const SET_UP: &str = "mend that for the next box: incusbox setup";
+
+/// What to say of switches that are wanted and can do nothing.
+fn left_out(settings: &Settings, mapping: Mapping, allowed: Allowed) -> Option<String> {
+    let impossible = |switch: &&Switch| {
+        switch.needs_session() && !desktop::is_possible(**switch, mapping, allowed)
+    };
+    let names: Vec<&str> =
+        settings.switches.iter().filter(impossible).map(|switch| switch.name()).collect();
+    let (why, mend) = match allowed {
+        Allowed::Restricted => (
+            "Incus does not let you show it directories of the host",
+            "mend that for the next box: have yourself added to the group incus-admin",
+        ),
+        Allowed::All => ("it does not know your user id", SET_UP),
+    };
+    let list = names.join(", ");
+    (!names.is_empty())
+        .then(|| format!("the box gets nothing of your desktop session ({list}): {why}\n{mend}"))
 }
 
 impl Creation<'_> {

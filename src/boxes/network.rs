@@ -15,7 +15,7 @@ use crate::incus::objects::{Devices, FullInstance};
 use crate::incus::{self, Client};
 
 /// The bridge of isolated boxes. (A network device's name has 15 bytes at most.)
-const BRIDGE: &str = "incusbox-iso";
+pub const BRIDGE: &str = "incusbox-iso";
 /// The rules at its border.
 const RULES: &str = "incusbox-isolated";
 /// What of the bridge's configuration isolates.

@@ -16,6 +16,7 @@ use crate::boxes::error::Error;
 use crate::boxes::host::HostUser;
 use crate::boxes::images::file::{ImageFile, Init as FileInit, Progress as FileProgress};
 use crate::boxes::images::{self, Remotes, Source};
+use crate::boxes::network;
 use crate::boxes::options::{BoxOption, Kind, OPTIONS, Values};
 use crate::boxes::settings::{Network, Settings};
 use crate::config::Config;
@@ -292,6 +293,10 @@ fn restore(
     }
     if let Ok(there) = client.full_instance(name.as_str()) {
         return Err(Error::Exists { name: name.to_string(), is_box: there.is_box() });
+    }
+    // It may be from another machine.
+    if file.backup().is_some_and(|backup| backup.networks().any(|one| one == network::BRIDGE)) {
+        network::ensure_isolated(client)?;
     }
     shown.step("restoring the backup");
     let mut tell = |progress: FileProgress| {

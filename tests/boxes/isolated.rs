@@ -118,12 +118,13 @@ while True: one.sendto(b"here", one.recvfrom(100)[1])"#;
         "env | grep -E 'DISPLAY|XAUTHORITY|SSH_AUTH|PULSE|PIPEWIRE|WAYLAND|/mnt/'; true";
     let told = session.here(&format!("incusbox-run alone -- sh -c \"{variables}\"")).succeeds();
     assert_eq!(told.stdout, "");
-    // The display's cookie is not there for the asking: what the box is, Incus knows.
+    // The displays' cookies, one of each user's, are not there for the asking: what the box is,
+    // Incus knows.
     let cookies = "find /run/incusbox -name 'cookie-*' | wc -l";
     let asks = format!(
         "incusbox-run --root alone -- sh -c 'mkdir -p /etc/incusbox/on; touch /etc/incusbox/on/display'; incusbox-run --root alone -- sh -c \"{cookies}\"; incusbox-run --root dev -- sh -c \"{cookies}\"; incusbox-run --root alone -- rm /etc/incusbox/on/display"
     );
-    assert_eq!(session.here(&asks).succeeds().stdout, "0\n1\n");
+    assert_eq!(session.here(&asks).succeeds().stdout, "0\n2\n");
     // Its ids are nobody else's, and none is the user's.
     let ids = |name: &str| session.here(&format!("incusbox-run {name} -- cat /proc/self/uid_map"));
     let (alone, other) = (ids("alone").succeeds().stdout, ids("other").succeeds().stdout);

@@ -62,7 +62,9 @@ pub fn select<'a>(files: &[&'a str]) -> Vec<&'a str> {
 mod tests {
     use super::*;
 
-    /// Each line of a listing is a path; with `+ ` before those that are NVIDIA's.
+    /// Each line of a listing is a path; with `+ ` before those that are NVIDIA's. Debian's are of its
+    /// package index, marked by the package that a file is of; the others follow the recipes of the
+    /// distributions' packages.
     fn check(listing: &str) {
         let paths: Vec<&str> =
             listing.lines().map(|line| line.strip_prefix("+ ").unwrap_or(line)).collect();
@@ -78,6 +80,7 @@ mod tests {
     #[test]
     fn nvidias_files_and_no_others_are_taken_of_what_distributions_install() {
         check(include_str!("../../../tests/fixtures/nvidia/debian-12"));
+        check(include_str!("../../../tests/fixtures/nvidia/debian-13"));
         check(include_str!("../../../tests/fixtures/nvidia/fedora-lib64"));
         check(include_str!("../../../tests/fixtures/nvidia/arch-lib"));
         check(include_str!("../../../tests/fixtures/nvidia/arch-lib32"));

@@ -48,6 +48,14 @@ const LOADERS: &[(&str, &str, &str, &str)] = &[
         HEAD,
         TAIL,
     ),
+    // The platforms of EGL in the order that the driver's own files give them. Newer drivers have a
+    // second library for Wayland, and one each for the two ways to X11.
+    (
+        "/etc/egl/egl_external_platform.d/09_incusbox_nvidia_wayland2.json",
+        "libnvidia-egl-wayland2.so.1",
+        HEAD,
+        TAIL,
+    ),
     (
         "/etc/egl/egl_external_platform.d/10_incusbox_nvidia_wayland.json",
         "libnvidia-egl-wayland.so.1",
@@ -57,6 +65,18 @@ const LOADERS: &[(&str, &str, &str, &str)] = &[
     (
         "/etc/egl/egl_external_platform.d/15_incusbox_nvidia_gbm.json",
         "libnvidia-egl-gbm.so.1",
+        HEAD,
+        TAIL,
+    ),
+    (
+        "/etc/egl/egl_external_platform.d/20_incusbox_nvidia_xcb.json",
+        "libnvidia-egl-xcb.so.1",
+        HEAD,
+        TAIL,
+    ),
+    (
+        "/etc/egl/egl_external_platform.d/20_incusbox_nvidia_xlib.json",
+        "libnvidia-egl-xlib.so.1",
         HEAD,
         TAIL,
     ),

@@ -12,6 +12,7 @@ use super::entries::{self, Entries, Entry, Kind as EntryKind};
 use super::error::Fault;
 use super::section::Section;
 use super::{architecture, metadata::Metadata};
+use crate::incus::objects::Devices;
 
 /// The most entries that are looked at for an answer.
 const MOST_ENTRIES: usize = 2_000_000;
@@ -61,6 +62,30 @@ pub struct Backup {
     /// `container` or `virtual-machine`.
     #[serde(rename = "type", default)]
     pub kind: String,
+    #[serde(default)]
+    config: Configuration,
+}
+
+/// The part of a backup's index that tells of the instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+struct Configuration {
+    /// A virtual machine, too.
+    #[serde(default)]
+    container: Instance,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+struct Instance {
+    #[serde(default)]
+    devices: Option<Devices>,
+}
+
+impl Backup {
+    /// The networks that its own devices are plugged into.
+    pub fn networks(&self) -> impl Iterator<Item = &str> {
+        let devices = self.config.container.devices.iter().flat_map(Devices::values);
+        devices.filter_map(|device| device.get("network")).map(String::as_str)
+    }
 }
 
 /// Directories at the top of every root directory.

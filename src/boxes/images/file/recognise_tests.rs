@@ -81,11 +81,13 @@ fn an_image_of_incus_and_its_half() {
 
 #[test]
 fn a_backup_tells_of_its_instance() {
-    let index = b"name: dev\nbackend: dir\npool: default\ntype: container\nsnapshots: []\n";
+    let index = b"name: dev\nbackend: dir\npool: default\ntype: container\nsnapshots: []\nconfig:\n  \
+        container:\n    devices:\n      eth0:\n        network: incusbox-iso\n        type: nic\n      a: {}\n";
     let files: &[(&str, &[u8])] =
         &[("backup/index.yaml", index), ("backup/container/rootfs/etc/x", b"")];
     let Kind::Backup(backup) = kind(&archive(files)).expect("known") else { panic!("no backup") };
     assert_eq!((backup.name.as_str(), backup.pool.as_str()), ("dev", "default"));
+    assert_eq!(backup.networks().collect::<Vec<_>>(), ["incusbox-iso"]);
 }
 
 #[test]

@@ -12,7 +12,9 @@
 //! | [`incus`] | the client of Incus's API |
 //! | [`run`] | the exec path: arguments, plan, session, relay |
 //! | [`agent`] | what runs in the box, and the protocol with it |
+//! | `desktop` | text formats of the desktop: entries, command lines, pictures (feature `desktop`) |
 //! | `boxes` | making, changing and checking boxes (feature `cli`) |
+//! | `export` | what a box has for the host's desktop (feature `cli`) |
 //! | `session` | what the host's session does for boxes (feature `cli`) |
 //! | `cli` | the program `incusbox`, one file for each subcommand (feature `cli`) |
 //!
@@ -28,7 +30,11 @@ pub mod buffer;
 pub mod cli;
 #[cfg(feature = "cli")]
 mod config;
+#[cfg(feature = "desktop")]
+pub mod desktop;
 pub mod exit;
+#[cfg(feature = "cli")]
+mod export;
 pub mod incus;
 pub mod message;
 pub mod names;

@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 use std::fmt;
 
+use crate::message::printable;
+
 /// The name of a box: what Incus accepts for an instance.
 ///
 /// Source: lxc/incus 6.0.4, `shared/validate/validate.go`, `IsHostname`: 1 to 63 ASCII letters,
@@ -60,6 +62,56 @@ impl fmt::Display for BadName {
 
 impl std::error::Error for BadName {}
 
+/// A desktop file id: the name of an entry's file, with `-` for `/`.
+///
+/// Source: Desktop Entry Specification 1.5, "Desktop File ID". Wider than that where entries in use
+/// are, and narrower where a name would be dangerous as a file's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DesktopId(String);
+
+/// Why a name is no desktop file id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadId(&'static str);
+
+impl DesktopId {
+    /// Checks an id, which ends with `.desktop`.
+    ///
+    /// # Errors
+    /// For what is no plain name of a file.
+    pub fn new(id: &str) -> Result<DesktopId, BadId> {
+        let stem = id.strip_suffix(".desktop").unwrap_or_default();
+        if stem.is_empty() {
+            Err(BadId("its name does not end with .desktop"))
+        } else if id.len() > 255 {
+            Err(BadId("its name is longer than 255 bytes"))
+        } else if id.starts_with(['.', '-']) {
+            Err(BadId("its name begins with a dot or a hyphen"))
+        } else if printable(id) != id || id.chars().any(is_special) {
+            Err(BadId("its name has characters that an id should not have"))
+        } else {
+            Ok(DesktopId(id.to_owned()))
+        }
+    }
+
+    /// The id, `org.kde.kate.desktop`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether a character means something where ids stand: in lists, in caches, in paths.
+fn is_special(letter: char) -> bool {
+    letter.is_ascii() && !letter.is_ascii_alphanumeric() && !"-_.+()@~ ".contains(letter)
+}
+
+impl fmt::Display for BadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for BadId {}
+
 /// How many single-character changes turn `a` into `b` (Levenshtein), for "did you mean".
 pub fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
@@ -88,6 +140,31 @@ mod tests {
         for bad in ["", "12", "a-", "-a", "a_b", "a/b", "..", "a b", "ü", "a?x=1", &"x".repeat(64)]
         {
             assert!(BoxName::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_a_plain_name_of_a_file() {
+        for good in ["org.kde.kate.desktop", "a.desktop", "My App (x)+1.desktop", "ü.desktop"] {
+            assert_eq!(DesktopId::new(good).expect(good).as_str(), good);
+        }
+        let long = "x".repeat(248) + ".desktop";
+        for bad in [
+            "",
+            ".desktop",
+            "a",
+            "../a.desktop",
+            ".a.desktop",
+            "-a.desktop",
+            "a\n.desktop",
+            "a\u{202e}.desktop",
+            "a/b.desktop",
+            "a;org.gnome.Terminal.desktop",
+            "a=b.desktop",
+            "a\\b.desktop",
+            &long,
+        ] {
+            assert!(DesktopId::new(bad).is_err(), "{bad}");
         }
     }
 

@@ -10,6 +10,8 @@ pub mod protocol;
 #[cfg(feature = "agent")]
 mod account;
 #[cfg(feature = "agent")]
+mod apps;
+#[cfg(feature = "agent")]
 mod demand;
 #[cfg(feature = "agent")]
 mod desktop;

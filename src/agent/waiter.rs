@@ -42,6 +42,17 @@ pub fn main() -> u8 {
                 }
             }
         }
+        Some("apps") => {
+            let told = install(&arguments[0], arguments.get(2));
+            let agent = arguments.get(2).unwrap_or(&arguments[0]);
+            match told.and_then(|()| super::apps::run(agent)) {
+                Ok(()) => 0,
+                Err(error) => {
+                    complain(&error);
+                    exit::FAILURE
+                }
+            }
+        }
         Some("print-environment") => match login::print_environment() {
             Ok(()) => 0,
             Err(_) => exit::FAILURE,

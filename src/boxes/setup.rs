@@ -9,6 +9,7 @@ use super::host::HostUser;
 use super::settings::Home;
 use crate::agent::protocol::setup::{SetupEvent, SetupRequest, SetupResult};
 use crate::incus::Client;
+use crate::incus::command::Ended;
 use crate::message::printable;
 use crate::run::agent_file::{AgentFile, PLACES};
 use crate::session;
@@ -69,17 +70,6 @@ fn work(
     verb: &str,
     request: &[u8],
 ) -> Result<SetupResult, Error> {
-    let agent = AgentFile::find()?;
-    let path = agent.path_in(PLACES[0]);
-    let (program, path) = match client.file_exists(name, &path)? {
-        true => (path, None),
-        false => {
-            progress.step("copying the agent into the box");
-            let (temporary, path) = agent.push(client, name)?;
-            (temporary, Some(path))
-        }
-    };
-    let command: Vec<&str> = [program.as_str(), verb].into_iter().chain(path.as_deref()).collect();
     let mut end = None;
     let mut take = |line: &[u8]| match serde_json::from_slice(line) {
         Ok(SetupEvent::Step(text)) => progress.step(&printable(&text)),
@@ -89,7 +79,7 @@ fn work(
         // What is no event was written by something that the agent started.
         Err(_) => progress.output(&printable(&String::from_utf8_lossy(line))),
     };
-    let ended = client.run_helper(name, &command, request, signals, &mut take)?;
+    let ended = ask(client, signals, name, verb, request, &mut take)?;
     match end {
         Some(SetupEvent::Done(result)) => Ok(result),
         Some(SetupEvent::Failed { step, text }) => {
@@ -101,6 +91,31 @@ fn work(
             stderr: String::from_utf8_lossy(&ended.stderr).trim().to_owned(),
         }),
     }
+}
+
+/// Runs the agent as root in the running box `name`, which gets it first where it lacks it.
+///
+/// # Errors
+/// Everything in [`Error`].
+pub fn ask(
+    client: &mut Client,
+    signals: &mut Signals,
+    name: &str,
+    verb: &str,
+    request: &[u8],
+    line: &mut dyn FnMut(&[u8]),
+) -> Result<Ended, Error> {
+    let agent = AgentFile::find()?;
+    let path = agent.path_in(PLACES[0]);
+    let (program, path) = match client.file_exists(name, &path)? {
+        true => (path, None),
+        false => {
+            let (temporary, path) = agent.push(client, name)?;
+            (temporary, Some(path))
+        }
+    };
+    let command: Vec<&str> = [program.as_str(), verb].into_iter().chain(path.as_deref()).collect();
+    Ok(client.run_helper(name, &command, request, signals, line)?)
 }
 
 /// A file of ours in the home, removed when this goes.

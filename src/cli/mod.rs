@@ -4,6 +4,7 @@
 //! is here: the connection, and the voices on stdout and stderr.
 
 mod adopt;
+mod apps;
 mod ask;
 mod create;
 mod doctor;
@@ -61,6 +62,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { name: "rm", define: rm::define, run: rm::run },
     Subcommand { name: "set", define: set::define, run: set::run },
     Subcommand { name: "adopt", define: adopt::define, run: adopt::run },
+    Subcommand { name: "apps", define: apps::define, run: apps::run },
     Subcommand { name: "upgrade", define: upgrade::define, run: upgrade::run },
     Subcommand { name: "setup", define: setup::define, run: setup::run },
     Subcommand { name: "doctor", define: doctor::define, run: doctor::run },

@@ -70,13 +70,13 @@ fn upgrade(
     shown: &mut Shown,
     name: &BoxName,
 ) -> Result<(), Error> {
-    let was_running = the_box(client, name)?.status == "Running";
-    if !was_running {
+    let was_stopped = the_box(client, name)?.status == "Stopped";
+    if was_stopped {
         change(client, signals, name, Action::Start, Force::Yes)?;
     }
     shown.step(&format!("upgrading {name}"));
     let upgraded = setup::upgrade(client, signals, shown, name.as_str());
-    if !was_running {
+    if was_stopped {
         change(client, signals, name, Action::Stop, Force::No(super::lifecycle::SHUTDOWN_SECONDS))?;
     }
     upgraded.map(|_| ())

@@ -19,7 +19,9 @@ use crate::sys::signals::Signals;
 /// Read at once.
 const CHUNK: usize = 32 << 10;
 /// More than this in one line is no answer of a helper's, in bytes.
-const MOST_LINE: usize = 1 << 20;
+pub const MOST_LINE: usize = 1 << 20;
+/// More than this is no answer either: an upgrade of a distribution writes a thousandth of it.
+const MOST_OUTPUT: usize = 1 << 30;
 /// What is kept of stderr, in bytes.
 const MOST_STDERR: usize = 16 << 10;
 /// How long the daemon may take to tell the exit status after the streams ended.
@@ -104,7 +106,7 @@ impl Client {
         websocket::binary_header(outbox.tail(), stdin.len());
         outbox.push(stdin);
         websocket::end_of_stream(outbox.tail());
-        let (mut lines, mut stderr) = (Vec::new(), Vec::new());
+        let (mut lines, mut stderr, mut count) = (Vec::new(), Vec::new(), 0);
         while !(out.is_over && err.is_over) {
             while !outbox.is_empty() {
                 match fds::write_own(&up, outbox.as_slice()).map_err(broken)? {
@@ -135,10 +137,14 @@ impl Client {
                 echo.receive(|_| ()).map_err(broken)?;
             }
             if said {
-                out.receive(|data| lines.extend_from_slice(data)).map_err(broken)?;
+                out.receive(|data| {
+                    count += data.len();
+                    lines.extend_from_slice(data);
+                })
+                .map_err(broken)?;
                 take_lines(&mut lines, line);
-                if lines.len() > MOST_LINE {
-                    let what = "a line of the agent's has no end".to_owned();
+                if lines.len() > MOST_LINE || count > MOST_OUTPUT {
+                    let what = "what the agent says has no end".to_owned();
                     return Err(Error::Malformed { doing, what }.into());
                 }
             }

@@ -1,31 +1,9 @@
 //! Boxes from files.
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Name, home, image, incus, incusbox, run};
-
-/// A directory that goes away.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(what: &str) -> Scratch {
-        let path = home().join(format!(".boxes-{}-{what}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a directory");
-        Scratch(path)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _is_left = std::fs::remove_dir_all(&self.0);
-    }
-}
+use crate::support::{Name, Scratch, image, incus, incusbox, run};
 
 fn images() -> usize {
     incus(&["image", "list", "--format", "csv"]).succeeds().stdout.lines().count()

@@ -10,6 +10,7 @@ mod host;
 mod support;
 
 mod adopt;
+mod apps;
 mod broken;
 mod create;
 mod desktop;

@@ -158,3 +158,24 @@ impl Drop for Name {
         }
     }
 }
+
+/// A directory that goes away.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new(what: &str) -> Scratch {
+        let path = home().join(format!(".boxes-{}-{what}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a directory");
+        Scratch(path)
+    }
+
+    pub fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _is_left = std::fs::remove_dir_all(&self.0);
+    }
+}

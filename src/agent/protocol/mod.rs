@@ -13,6 +13,7 @@
 //! Both sides come from one build: the agent's path in the box names its version, so there is
 //! nothing to negotiate. `PROTOCOL` is checked all the same, in case a file was tampered with.
 
+pub mod apps;
 pub mod desktop;
 pub mod hand_over;
 #[cfg(any(feature = "agent", feature = "cli"))]

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::failure::Failure;
 use super::sudo::is_ours;
 use super::tree::{Access, Tree};
+use crate::agent::protocol::apps::OPENS;
 use crate::agent::protocol::desktop::{LOCAL_FONTS, ON, SHARE, Switch, runtime};
 use crate::agent::themes;
 
@@ -14,8 +15,6 @@ use crate::agent::themes;
 const LINKS: &str = "/etc/systemd/system/user-runtime-dir@.service.d/incusbox.conf";
 /// Where programs of the box's administrator announce themselves.
 const APPLICATIONS: &str = "/usr/local/share/applications";
-/// The entry of the program that opens addresses.
-const OPENS: &str = "incusbox-open.desktop";
 /// Behind fontconfig's own directories. Also where there is no fontconfig: packages may bring it.
 const FONTS: &str = "/etc/fonts/conf.d/50-incusbox.conf";
 /// What commands get from the agent, for services of the user: systemd.environment-generator(7).

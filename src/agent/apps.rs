@@ -1,0 +1,173 @@
+//! The desktop entries of the box, read for the host. Everything that takes knowing the box is
+//! decided here (which of two entries of one id counts, whether a program is there); what an entry
+//! means is the host's to say.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+
+use super::account::{self, Account};
+use super::login;
+use super::protocol::User;
+use super::protocol::apps::{Answer, Entry, MOST_ENTRIES, MOST_ENTRY, OPENS, Question};
+use crate::desktop::keyfile::KeyFile;
+
+/// The most bytes of a question.
+const MOST_QUESTION: u64 = 64 << 10;
+/// How deep directories of entries may be; distributions have two.
+const DEEPEST: usize = 6;
+/// Where data is when a login does not say.
+const STANDARD: &str = "/usr/local/share:/usr/share";
+
+/// Answers the question on stdin.
+///
+/// # Errors
+/// Of stdin and stdout, and for a question that is none.
+pub fn run(own_path: &std::ffi::OsStr) -> io::Result<()> {
+    let mut question = Vec::new();
+    io::stdin().take(MOST_QUESTION).read_to_end(&mut question)?;
+    let question: Question = serde_json::from_slice(&question)?;
+    let user = User::Host { uid: question.uid, name: Vec::new() };
+    let account = account::find(&user);
+    let variables = account.as_ref().map(|account| login::of(account, own_path).variables);
+    let value = |name: &str| {
+        let found = variables.iter().flatten().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+    };
+    let path = value("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let data = value("XDG_DATA_DIRS").unwrap_or_else(|| STANDARD.into());
+    let mut directories = list(&data);
+    match &account {
+        // Also Flatpak's directory in it, which logins name.
+        Some(account) if question.home_is_hosts => {
+            directories.retain(|directory| !directory.starts_with(&account.home));
+        }
+        Some(account) => directories.insert(0, own_data(account, value("XDG_DATA_HOME"))),
+        None => {}
+    }
+    let mut search = Search {
+        out: BufWriter::new(io::stdout().lock()),
+        seen: BTreeSet::new(),
+        path: list(&path),
+        told: 0,
+    };
+    for directory in directories {
+        search.directory(&directory.join("applications"), "", 0)?;
+    }
+    if search.told >= MOST_ENTRIES {
+        search.left(Path::new("applications"), "there are too many entries")?;
+    }
+    search.say(&Answer::Done)?;
+    search.out.flush()
+}
+
+fn own_data(account: &Account, set: Option<OsString>) -> PathBuf {
+    let set = set.map(PathBuf::from).filter(|path| path.is_absolute());
+    set.unwrap_or_else(|| Path::new(&account.home).join(".local/share"))
+}
+
+/// The absolute paths of a list with colons.
+fn list(value: &std::ffi::OsStr) -> Vec<PathBuf> {
+    let parts = value.as_bytes().split(|byte| *byte == b':');
+    let paths = parts.map(|part| PathBuf::from(OsString::from_vec(part.to_vec())));
+    paths.filter(|path| path.is_absolute()).collect()
+}
+
+struct Search<'a> {
+    out: BufWriter<io::StdoutLock<'a>>,
+    /// Ids that were met: of two entries the first counts, even if it only hides the other.
+    seen: BTreeSet<String>,
+    path: Vec<PathBuf>,
+    /// Entries, and what was left out, that were told of.
+    told: usize,
+}
+
+impl Search<'_> {
+    /// Entries of a directory, whose ids begin with `prefix`: `kde/x.desktop` has `kde-x.desktop`.
+    fn directory(&mut self, directory: &Path, prefix: &str, depth: usize) -> io::Result<()> {
+        let Ok(there) = std::fs::read_dir(directory) else { return Ok(()) };
+        let mut names: Vec<OsString> = there.flatten().map(|entry| entry.file_name()).collect();
+        names.sort_unstable();
+        for name in names {
+            if self.told >= MOST_ENTRIES {
+                return Ok(());
+            }
+            let path = directory.join(&name);
+            let Some(name) = name.to_str() else {
+                if name.as_bytes().ends_with(b".desktop") {
+                    self.left(&path, "its name is not UTF-8")?;
+                }
+                continue;
+            };
+            let id = format!("{prefix}{name}");
+            // Through a link a directory might be anything, `/` too.
+            if std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
+                match depth < DEEPEST {
+                    true => self.directory(&path, &format!("{id}-"), depth + 1)?,
+                    false => self.left(&path, "it lies too deep")?,
+                }
+            } else if name.ends_with(".desktop") && id != OPENS && self.seen.insert(id.clone()) {
+                match read(&path) {
+                    Ok(bytes) => {
+                        let is_there = self.is_there(&bytes);
+                        let path = path.to_string_lossy().into_owned();
+                        self.say(&Answer::Entry(Entry { id, path, bytes, is_there }))?;
+                    }
+                    Err(error) => self.left(&path, &error.to_string())?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the program of `TryExec` is there.
+    fn is_there(&self, bytes: &[u8]) -> bool {
+        let Ok(mut file) = KeyFile::parse(bytes) else { return true };
+        file.tidy();
+        let Some(program) =
+            file.get(b"Desktop Entry", b"TryExec").filter(|value| !value.is_empty())
+        else {
+            return true;
+        };
+        let program = PathBuf::from(OsString::from_vec(program));
+        let can_run = |path: &Path| {
+            rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file()
+        };
+        match program.is_absolute() {
+            true => can_run(&program),
+            false => self.path.iter().any(|directory| can_run(&directory.join(&program))),
+        }
+    }
+
+    fn left(&mut self, path: &Path, why: &str) -> io::Result<()> {
+        let path = path.to_string_lossy().into_owned();
+        self.say(&Answer::Left { path, why: why.to_owned() })
+    }
+
+    fn say(&mut self, answer: &Answer) -> io::Result<()> {
+        self.told += 1;
+        serde_json::to_writer(&mut self.out, answer)?;
+        self.out.write_all(b"\n")
+    }
+}
+
+/// A regular file that is not too large.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // Opening a fifo must not wait for somebody who writes.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MOST_ENTRY as u64 + 1).read_to_end(&mut bytes)?;
+    match bytes.len() > MOST_ENTRY {
+        true => Err(io::Error::other(format!("it has more than {MOST_ENTRY} bytes"))),
+        false => Ok(bytes),
+    }
+}

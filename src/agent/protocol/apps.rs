@@ -1,0 +1,83 @@
+//! What a box offers the desktop: what the host asks `incusbox-agent apps`, and what that answers.
+//!
+//! The question is one JSON object on the agent's stdin, up to its end; the answers are JSON objects
+//! on stdout, a line each, and the last is `Done`. The host believes none of it: a box may answer
+//! what it likes.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+/// The most bytes of an entry that are passed on. The largest of distributions have 60 KB.
+pub const MOST_ENTRY: usize = 128 << 10;
+/// The most entries.
+pub const MOST_ENTRIES: usize = 20_000;
+
+/// The entry of ours in a box that hands addresses to the host, and is nothing for the host.
+pub const OPENS: &str = "incusbox-open.desktop";
+
+/// What the host asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// Whose login says where programs are.
+    pub uid: u32,
+    /// Whether that user's home is the one on the host: the entries in it are the host's too.
+    pub home_is_hosts: bool,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// A desktop entry.
+    Entry(Entry),
+    /// An entry that is not passed on, or a directory that is not read, and why.
+    Left {
+        /// Its path in the box.
+        path: String,
+        /// The reason.
+        why: String,
+    },
+    /// That was all.
+    Done,
+}
+
+/// A desktop entry of a box.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Its desktop file id, `org.kde.kate.desktop`.
+    pub id: String,
+    /// Its path in the box.
+    pub path: String,
+    /// The file.
+    #[serde(serialize_with = "as_text", deserialize_with = "of_text")]
+    pub bytes: Vec<u8>,
+    /// Whether the program that its `TryExec` names is there; true where it names none.
+    pub is_there: bool,
+}
+
+/// Bytes as a string of the characters U+0000 to U+00FF: JSON has no bytes, and nearly all are ASCII.
+fn as_text<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&bytes.iter().map(|byte| char::from(*byte)).collect::<String>())
+}
+
+fn of_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let bytes = text.chars().map(u8::try_from);
+    bytes.collect::<Result<_, _>>().map_err(|_| D::Error::custom("a character is no byte"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_bytes_of_an_entry_pass() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        let entry = Entry { id: "a.desktop".into(), path: "/a".into(), bytes, is_there: true };
+        let line = serde_json::to_string(&Answer::Entry(entry.clone())).expect("JSON");
+        assert!(!line.contains('\n'));
+        assert_eq!(serde_json::from_str::<Answer>(&line).expect("an answer"), Answer::Entry(entry));
+        let odd = r#"{"Entry":{"id":"a","path":"b","bytes":"\u0100","is_there":true}}"#;
+        assert!(serde_json::from_str::<Answer>(odd).is_err());
+    }
+}

@@ -1,0 +1,87 @@
+//! `incusbox apps`.
+
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Command};
+use serde_json::json;
+
+use super::lifecycle::{SHUTDOWN_SECONDS, catch, change};
+use super::table::table;
+use super::{box_argument, box_name, connect, flag, json_flag, print, print_json, the_box};
+use crate::agent::protocol::apps::Question;
+use crate::boxes::error::Error;
+use crate::boxes::host::HostUser;
+use crate::export::offers::{self, App, Offers, Shown};
+use crate::incus::manage::{Action, Force};
+use crate::incus::objects::FullInstance;
+use crate::message::{self, printable};
+
+pub fn define(command: Command) -> Command {
+    command
+        .about("List the programs that a box has for a launcher")
+        .long_about("List the programs that a box has for a launcher: those with a desktop entry. A box that is stopped is started for it, and stopped again.")
+        .arg(box_argument())
+        .arg(flag("all", "Those that menus do not show, too").short('a'))
+        .arg(json_flag())
+}
+
+pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
+    let name = box_name(matches)?;
+    let mut client = connect(matches)?;
+    let mut signals = catch()?;
+    let there = the_box(&mut client, &name)?;
+    let user = HostUser::calling()
+        .map_err(|source| Error::Host { doing: "looking up your account", source })?;
+    let question = Question {
+        uid: user.as_ref().map_or(0, |user| user.uid),
+        home_is_hosts: user.is_some_and(|user| has_home_of(&there, &user)),
+    };
+    let was_stopped = there.status == "Stopped";
+    if was_stopped {
+        change(&mut client, &mut signals, &name, Action::Start, Force::Yes)?;
+    }
+    let offers = offers::ask(&mut client, &mut signals, name.as_str(), &question);
+    let stopped = match was_stopped {
+        true => {
+            let gently = Force::No(SHUTDOWN_SECONDS);
+            change(&mut client, &mut signals, &name, Action::Stop, gently)
+        }
+        false => Ok(()),
+    };
+    show(matches, offers?)?;
+    stopped.map(|()| ExitCode::SUCCESS)
+}
+
+/// Whether the box's home is the user's own, and not another directory or none of the host's.
+fn has_home_of(there: &FullInstance, user: &HostUser) -> bool {
+    let device = there.expanded_devices.get(&format!("home-{}", user.uid));
+    device.and_then(|device| device.get("source")).is_some_and(|source| *source == user.home)
+}
+
+fn show(matches: &ArgMatches, mut offers: Offers) -> Result<(), Error> {
+    let has_all = matches.get_flag("all");
+    offers.apps.retain(|app| has_all || app.shown == Shown::Yes);
+    for left in &offers.left {
+        message::say(super::PROGRAM, format!("`{}` is left out: {}", left.path, left.why));
+    }
+    if matches.get_flag("json") {
+        return print_json(&offers.apps.iter().map(described).collect());
+    }
+    let rows: Vec<_> = offers.apps.iter().map(row).collect();
+    print(&table(&["NAME", "ID", "ICON"], &rows))
+}
+
+fn row(app: &App) -> Vec<String> {
+    [app.name.as_str(), app.id.as_str(), &app.icon].map(printable).to_vec()
+}
+
+fn described(app: &App) -> serde_json::Value {
+    json!({
+        "id": app.id.as_str(),
+        "name": app.name,
+        "comment": app.comment,
+        "icon": app.icon,
+        "path": app.path,
+        "shown": app.shown == Shown::Yes,
+    })
+}

@@ -1,0 +1,249 @@
+//! The programs that a box has for a launcher.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::locale;
+use crate::agent::protocol::apps::{Answer, Entry, MOST_ENTRIES, MOST_ENTRY, Question};
+use crate::boxes::error::Error;
+use crate::boxes::setup;
+use crate::desktop::exec::Exec;
+use crate::desktop::keyfile::KeyFile;
+use crate::incus::Client;
+use crate::incus::command::MOST_LINE;
+use crate::message::printable_bytes;
+use crate::names::DesktopId;
+use crate::sys::signals::Signals;
+
+const MAIN: &[u8] = b"Desktop Entry";
+/// The most characters of a name that are kept.
+const MOST_NAME: usize = 200;
+// The longest that JSON makes of a byte is `\u001b`.
+const _: () = assert!(6 * MOST_ENTRY < MOST_LINE);
+/// The most bytes of a path, Linux's own limit.
+const MOST_PATH: usize = 4096;
+
+/// A program with its desktop entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct App {
+    /// Its desktop file id.
+    pub id: DesktopId,
+    /// Where the entry is in the box, as the box says it.
+    pub path: String,
+    /// Its name in the user's language.
+    pub name: String,
+    /// What it is, in the user's language; empty where the entry does not say.
+    pub comment: String,
+    /// The name or the path of its icon, as the box says it; empty where it has none.
+    pub icon: String,
+    /// Whether menus show it.
+    pub shown: Shown,
+}
+
+/// Whether menus show an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// They do.
+    Yes,
+    /// `NoDisplay`: it is there to open files with, or for other programs.
+    No,
+}
+
+/// Why an entry offers nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Its path in the box.
+    pub path: String,
+    /// The reason, safe to show.
+    pub why: String,
+}
+
+/// Everything that a box offers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Offers {
+    /// The programs, by name.
+    pub apps: Vec<App>,
+    /// What offers nothing although it looks as if it did.
+    pub left: Vec<Left>,
+    ids: BTreeSet<DesktopId>,
+}
+
+/// Asks a running box what it offers.
+///
+/// # Errors
+/// Everything in [`Error`].
+pub fn ask(
+    client: &mut Client,
+    signals: &mut Signals,
+    name: &str,
+    question: &Question,
+) -> Result<Offers, Error> {
+    let question = serde_json::to_vec(question)
+        .map_err(|error| Error::Host { doing: "writing a question", source: error.into() })?;
+    let locales = locale::fitting(|name| std::env::var_os(name));
+    let mut offers = Offers::default();
+    let (mut count, mut is_done, mut is_broken) = (0, false, false);
+    let mut take = |line: &[u8]| match serde_json::from_slice(line) {
+        Ok(Answer::Done) => is_done = true,
+        _ if is_done || count > MOST_ENTRIES => {}
+        Ok(Answer::Entry(entry)) => {
+            count += 1;
+            offers.add(entry, &locales);
+        }
+        Ok(Answer::Left { path, why }) => {
+            count += 1;
+            offers.leave(&path, why);
+        }
+        Err(_) => is_broken = true,
+    };
+    let ended = setup::ask(client, signals, name, "apps", &question, &mut take)?;
+    if !is_done || is_broken {
+        return Err(Error::Mute {
+            name: name.to_owned(),
+            status: ended.status,
+            stderr: String::from_utf8_lossy(&ended.stderr).trim().to_owned(),
+        });
+    }
+    offers.apps.sort_by_cached_key(|app| (app.name.to_lowercase(), app.id.clone()));
+    Ok(offers)
+}
+
+impl Offers {
+    fn add(&mut self, entry: Entry, locales: &[String]) {
+        let path = entry.path.clone();
+        match App::read(entry, locales) {
+            // A box may say anything twice.
+            Ok(Some(app)) => match self.ids.insert(app.id.clone()) {
+                true => self.apps.push(app),
+                false => self.leave(&path, "another entry has its id"),
+            },
+            Ok(None) => {}
+            Err(why) => self.leave(&path, why),
+        }
+    }
+
+    fn leave(&mut self, path: &str, why: impl fmt::Display) {
+        let [path, why] = [path.to_owned(), why.to_string()].map(|text| short(text.as_bytes()));
+        self.left.push(Left { path, why });
+    }
+}
+
+impl App {
+    /// `None` for an entry that is none of a program's, or says that it is not there.
+    fn read(entry: Entry, locales: &[String]) -> Result<Option<App>, String> {
+        let told = |error: &dyn fmt::Display| error.to_string();
+        let id = DesktopId::new(&entry.id).map_err(|error| told(&error))?;
+        if entry.bytes.len() > MOST_ENTRY {
+            return Err(format!("it has more than {MOST_ENTRY} bytes"));
+        }
+        let mut file = KeyFile::parse(&entry.bytes).map_err(|error| told(&error))?;
+        file.tidy();
+        if file.groups().first() != Some(&MAIN) {
+            return Err("it does not begin with `[Desktop Entry]`".to_owned());
+        }
+        let text = |key: &[u8]| short(&file.localized(MAIN, key, locales).unwrap_or_default());
+        let is_program = file.get(MAIN, b"Type").as_deref() == Some(b"Application");
+        if !is_program || file.is_true(MAIN, b"Hidden") || !entry.is_there {
+            return Ok(None);
+        }
+        let by_bus = file.is_true(MAIN, b"DBusActivatable");
+        match file.get(MAIN, b"Exec").filter(|value| !value.is_empty()) {
+            Some(value) => drop(Exec::parse(&value).map_err(|error| told(&error))?),
+            None if by_bus => {}
+            None => return Err("it has no `Exec`".to_owned()),
+        }
+        let name = text(b"Name");
+        if name.is_empty() {
+            return Err("it has no `Name`".to_owned());
+        }
+        let shown = if file.is_true(MAIN, b"NoDisplay") { Shown::No } else { Shown::Yes };
+        let icon = file.localized(MAIN, b"Icon", locales).unwrap_or_default();
+        let icon = String::from_utf8(icon).ok().filter(|icon| icon.len() <= MOST_PATH);
+        let (comment, icon) = (text(b"Comment"), icon.unwrap_or_default());
+        Ok(Some(App { id, path: entry.path, name, comment, icon, shown }))
+    }
+}
+
+/// Text of a box's that is safe to show, and not endless.
+fn short(bytes: &[u8]) -> String {
+    printable_bytes(bytes).trim().chars().take(MOST_NAME).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offers(id: &str, file: &str, is_there: bool) -> Offers {
+        let mut offers = Offers::default();
+        let entry = Entry {
+            id: id.to_owned(),
+            path: format!("/usr/share/applications/{id}"),
+            bytes: file.as_bytes().to_vec(),
+            is_there,
+        };
+        offers.add(entry, &["de_AT".to_owned(), "de".to_owned()]);
+        offers
+    }
+
+    fn reason(file: &str) -> String {
+        let offers = offers("a.desktop", file, true);
+        assert!(offers.apps.is_empty(), "{offers:?}");
+        offers.left.into_iter().next().map(|left| left.why).unwrap_or_default()
+    }
+
+    const GOOD: &str = "[Desktop Entry]\nType=Application\nName=Edit\nName[de]=Bearbeiten\nComment=x\nIcon=edit\nExec=edit %U\n";
+
+    #[test]
+    fn a_program_is_offered_in_the_users_language() {
+        let offers = offers("org.kde.kate.desktop", GOOD, true);
+        let [app] = &offers.apps[..] else { panic!("{offers:?}") };
+        assert_eq!(app.id.as_str(), "org.kde.kate.desktop");
+        assert_eq!((&*app.name, &*app.comment, &*app.icon), ("Bearbeiten", "x", "edit"));
+        assert_eq!(app.shown, Shown::Yes);
+    }
+
+    #[test]
+    fn of_two_entries_with_one_id_the_first_counts() {
+        let mut offers = offers("a.desktop", GOOD, true);
+        offers.add(
+            Entry {
+                id: "a.desktop".to_owned(),
+                path: "/b".to_owned(),
+                bytes: GOOD.replace("Edit", "Other").into_bytes(),
+                is_there: true,
+            },
+            &[],
+        );
+        assert_eq!((offers.apps.len(), &*offers.apps[0].name), (1, "Bearbeiten"));
+        assert_eq!(offers.left[0].why, "another entry has its id");
+    }
+
+    #[test]
+    fn what_is_no_program_or_is_not_there_is_left_without_a_word() {
+        assert_eq!(offers("a.desktop", GOOD, false), Offers::default());
+        assert_eq!(offers("a.desktop", &format!("{GOOD}Hidden=true\n"), true), Offers::default());
+        assert_eq!(reason("[Desktop Entry]\nType=Link\nName=x\nURL=y\n"), "");
+    }
+
+    #[test]
+    fn what_looks_like_a_program_and_cannot_be_one_says_why() {
+        assert_eq!(reason("x"), "it does not begin with `[Desktop Entry]`");
+        assert_eq!(reason("[Desktop Entry]\nType=Application\nExec=x\n"), "it has no `Name`");
+        assert_eq!(reason("[Desktop Entry]\nType=Application\nName=x\n"), "it has no `Exec`");
+        let unclosed = reason("[Desktop Entry]\nType=Application\nName=x\nExec=a \"b\n");
+        assert_eq!(unclosed, "a quote in its `Exec` is not closed");
+        assert_eq!(reason("[Desktop Entry]\0"), "it has a zero byte");
+        let second = reason(&format!("[Other]\nA=b\n{GOOD}"));
+        assert_eq!(second, "it does not begin with `[Desktop Entry]`");
+    }
+
+    #[test]
+    fn nothing_of_a_box_moves_the_cursor_or_has_no_end() {
+        let name = "x".repeat(10_000);
+        let file =
+            format!("[Desktop Entry]\nType=Application\nName=\u{9b}2J\u{202e}{name}\nExec=a\n");
+        let offers = offers("a.desktop", &file, true);
+        assert_eq!(offers.apps[0].name.chars().count(), MOST_NAME);
+        assert!(offers.apps[0].name.starts_with("\u{fffd}2J\u{fffd}x"));
+    }
+}

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 
 use super::account::Account;
+use super::drawing;
 use super::login::{self, Variables};
 use super::protocol::desktop::{
     Desktop, Identity, ON, SHARE, Switch, X11, X11_SOCKETS, host_runtime, local_display, mark_of,
@@ -131,6 +132,7 @@ pub fn enter(desktop: &Desktop, account: &Account, variables: &mut Variables) {
         if let Some(path) = passage.cookie() {
             login::set(variables, "XAUTHORITY".into(), path.into_os_string());
         }
+        drawing::settle(variables, Path::new("/dev"));
     }
     if is_on(Switch::Bus) {
         offer_xdg_open();

@@ -18,6 +18,8 @@ mod desktop;
 #[cfg(feature = "agent")]
 mod dhcp;
 #[cfg(feature = "agent")]
+mod drawing;
+#[cfg(feature = "agent")]
 mod host;
 #[cfg(feature = "agent")]
 mod init;

@@ -16,11 +16,16 @@ pub fn windows_and_clipboards(session: &Session) {
     let refused = session.inside("XAUTHORITY=/dev/null xdpyinfo 2>&1; true").succeeds().stdout;
     assert!(refused.contains("unable to open display"), "nobody else gets in: {refused}");
 
-    session.here("wl-copy 'from the host'").succeeds();
-    assert_eq!(session.inside("wl-paste --no-newline").succeeds().stdout, "from the host");
-    session.inside("printf 'from the box' | xclip -selection clipboard").succeeds();
-    let pasted = session.inside("xclip -o -selection clipboard").succeeds().stdout;
-    assert_eq!(pasted, "from the box");
+    let (copy, paste) = ("wl-copy", "wl-paste --no-newline");
+    session.here(&format!("printf 'of the host' | {copy}")).succeeds();
+    assert_eq!(session.inside(paste).succeeds().stdout, "of the host");
+    session.inside(&format!("printf 'of the box' | {copy}")).succeeds();
+    assert_eq!(session.here(paste).succeeds().stdout, "of the box");
+    let (copy, paste) = ("xclip -selection clipboard", "xclip -o -selection clipboard");
+    session.here(&format!("printf 'of the host' | {copy} >/dev/null 2>&1")).succeeds();
+    assert_eq!(session.inside(paste).succeeds().stdout, "of the host");
+    session.inside(&format!("printf 'of the box' | {copy}")).succeeds();
+    assert_eq!(session.here(paste).succeeds().stdout, "of the box");
 }
 
 const WAYLAND_WINDOW: &str = r#"unset DISPLAY
@@ -40,13 +45,20 @@ const CHROMIUM: &str = "chromium --user-data-dir=/tmp/chromium --no-first-run ab
 const CHROMIUM_ON_X: &str =
     "chromium --ozone-platform=x11 --user-data-dir=/tmp/chromium --no-first-run about:blank";
 
-fn maps_on_x(session: &Session, command: &str, window: &str) {
+/// Opens a window and draws something in it: a picture of it has more than a few colours.
+fn draws_on_x(session: &Session, command: &str, window: &str) {
     let script = format!(
-        "incusbox-run dev -- sh -c 'exec env {command}' >/dev/null 2>&1 & program=$!
-         timeout 30 sh -c 'until xdotool search --onlyvisible {window} >/dev/null; do sleep 0.1; done' && echo mapped
+        "unset WAYLAND_DISPLAY
+         incusbox-run dev -- sh -c 'exec env {command}' >/dev/null 2>&1 & program=$!
+         window() {{ xdotool search --onlyvisible {window} | head -n 1; }}
+         colours() {{ import -window $(window) png:- | identify -format %k -; }}
+         tenths=300
+         until [ $(window) ]; do [ $((tenths -= 1)) -gt 0 ] || break; sleep 0.1; done
+         until [ $(colours) -gt 8 ]; do [ $((tenths -= 1)) -gt 0 ] || break; sleep 0.1; done
+         [ $(colours) -gt 8 ] && echo drawn
          kill $program; wait $program"
     );
-    assert_eq!(session.here(&script).stdout, "mapped\n", "{command} on X");
+    assert_eq!(session.here(&script).stdout, "drawn\n", "{command} on X");
 }
 
 fn maps_on_wayland(session: &Session, program: &str) {
@@ -56,10 +68,10 @@ fn maps_on_wayland(session: &Session, program: &str) {
 
 /// One program of each toolkit, on X and on Wayland.
 pub fn toolkits(session: &Session) {
-    maps_on_x(session, "glxgears", "--name glxgears");
-    maps_on_x(session, "GDK_BACKEND=x11 gtk3-demo", "--class gtk3-demo");
-    maps_on_x(session, "GDK_BACKEND=x11 gtk4-demo", "--class gtk4-demo");
-    maps_on_x(session, "QT_QPA_PLATFORM=xcb qt6ct", "--class qt6ct");
+    draws_on_x(session, "glxgears", "--name glxgears");
+    draws_on_x(session, "GDK_BACKEND=x11 gtk3-demo", "--class gtk3-demo");
+    draws_on_x(session, "GDK_BACKEND=x11 gtk4-demo", "--class gtk4-demo");
+    draws_on_x(session, "QT_QPA_PLATFORM=xcb qt6ct", "--class qt6ct");
     for program in ["gtk3-demo", "gtk4-demo", "qt6ct", "foot"] {
         maps_on_wayland(session, program);
     }
@@ -71,7 +83,7 @@ pub fn toolkits(session: &Session) {
 /// download.
 pub fn browser(session: &Session) {
     if session.inside("command -v chromium").status == Some(0) {
-        maps_on_x(session, CHROMIUM_ON_X, "--class chromium");
+        draws_on_x(session, CHROMIUM_ON_X, "--class chromium");
         maps_on_wayland(session, CHROMIUM);
     }
 }

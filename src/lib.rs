@@ -12,7 +12,7 @@
 //! | [`incus`] | the client of Incus's API |
 //! | [`run`] | the exec path: arguments, plan, session, relay |
 //! | [`agent`] | what runs in the box, and the protocol with it |
-//! | `desktop` | text formats of the desktop: entries, command lines, pictures (feature `desktop`) |
+//! | `desktop` | text formats of the desktop: entries and command lines (feature `desktop`) |
 //! | `boxes` | making, changing and checking boxes (feature `cli`) |
 //! | `export` | what a box has for the host's desktop (feature `cli`) |
 //! | `session` | what the host's session does for boxes (feature `cli`) |

@@ -3,7 +3,7 @@
 //! means is the host's to say.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -28,7 +28,7 @@ const STANDARD: &str = "/usr/local/share:/usr/share";
 ///
 /// # Errors
 /// Of stdin and stdout, and for a question that is none.
-pub fn run(own_path: &std::ffi::OsStr) -> io::Result<()> {
+pub fn run(own_path: &OsStr) -> io::Result<()> {
     let mut question = Vec::new();
     io::stdin().take(MOST_QUESTION).read_to_end(&mut question)?;
     let question: Question = serde_json::from_slice(&question)?;
@@ -72,10 +72,8 @@ fn own_data(account: &Account, set: Option<OsString>) -> PathBuf {
 }
 
 /// The absolute paths of a list with colons.
-fn list(value: &std::ffi::OsStr) -> Vec<PathBuf> {
-    let parts = value.as_bytes().split(|byte| *byte == b':');
-    let paths = parts.map(|part| PathBuf::from(OsString::from_vec(part.to_vec())));
-    paths.filter(|path| path.is_absolute()).collect()
+fn list(value: &OsStr) -> Vec<PathBuf> {
+    std::env::split_paths(value).filter(|path| path.is_absolute()).collect()
 }
 
 struct Search<'a> {

@@ -70,6 +70,8 @@ fn work(
     verb: &str,
     request: &[u8],
 ) -> Result<SetupResult, Error> {
+    let copying = || progress.step("copying the agent into the box");
+    let command = command(client, name, verb, copying)?;
     let mut end = None;
     let mut take = |line: &[u8]| match serde_json::from_slice(line) {
         Ok(SetupEvent::Step(text)) => progress.step(&printable(&text)),
@@ -79,7 +81,7 @@ fn work(
         // What is no event was written by something that the agent started.
         Err(_) => progress.output(&printable(&String::from_utf8_lossy(line))),
     };
-    let ended = ask(client, signals, name, verb, request, &mut take)?;
+    let ended = client.run_helper(name, &words(&command), request, signals, &mut take)?;
     match end {
         Some(SetupEvent::Done(result)) => Ok(result),
         Some(SetupEvent::Failed { step, text }) => {
@@ -105,17 +107,30 @@ pub fn ask(
     request: &[u8],
     line: &mut dyn FnMut(&[u8]),
 ) -> Result<Ended, Error> {
+    let command = command(client, name, verb, || ())?;
+    Ok(client.run_helper(name, &words(&command), request, signals, line)?)
+}
+
+/// The agent with what it shall do; it is copied where the box has it not, and moves to its place
+/// itself.
+fn command(
+    client: &mut Client,
+    name: &str,
+    verb: &str,
+    copying: impl FnOnce(),
+) -> Result<Vec<String>, Error> {
     let agent = AgentFile::find()?;
     let path = agent.path_in(PLACES[0]);
-    let (program, path) = match client.file_exists(name, &path)? {
-        true => (path, None),
-        false => {
-            let (temporary, path) = agent.push(client, name)?;
-            (temporary, Some(path))
-        }
-    };
-    let command: Vec<&str> = [program.as_str(), verb].into_iter().chain(path.as_deref()).collect();
-    Ok(client.run_helper(name, &command, request, signals, line)?)
+    if client.file_exists(name, &path)? {
+        return Ok(vec![path, verb.to_owned()]);
+    }
+    copying();
+    let (temporary, path) = agent.push(client, name)?;
+    Ok(vec![temporary, verb.to_owned(), path])
+}
+
+fn words(command: &[String]) -> Vec<&str> {
+    command.iter().map(String::as_str).collect()
 }
 
 /// A file of ours in the home, removed when this goes.

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::create::{define_options, given, has};
 use super::lifecycle::{SHUTDOWN_SECONDS, catch, change};
 use super::progress::Shown;
-use super::{ask, box_argument, box_name, connect, flag, the_instance};
+use super::{ask, box_argument, box_name, calling, connect, flag, the_instance};
 use crate::agent::protocol::desktop::Switch;
 use crate::boxes::change::{adopt, shares_home, whole};
 use crate::boxes::create::{Progress, ensure_profile};
@@ -62,8 +62,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     keep_isolated(&mut values, &there);
     values.underlay(&Config::load()?.values_for(name.as_str()));
     let settings = Settings::new(&values)?;
-    let user = HostUser::calling()
-        .map_err(|source| Error::Host { doing: "finding out who you are", source })?;
+    let user = calling()?;
     let mut signals = catch()?;
     if there.kind != "container" {
         return Err(Error::Usage(format!(

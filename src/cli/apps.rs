@@ -5,14 +5,15 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Command};
 use serde_json::json;
 
-use super::lifecycle::{SHUTDOWN_SECONDS, catch, change};
+use super::lifecycle::{catch, while_running};
 use super::table::table;
-use super::{box_argument, box_name, connect, flag, json_flag, print, print_json, the_box};
+use super::{
+    box_argument, box_name, calling, connect, flag, json_flag, print, print_json, the_box,
+};
 use crate::agent::protocol::apps::Question;
 use crate::boxes::error::Error;
 use crate::boxes::host::HostUser;
 use crate::export::offers::{self, App, Offers, Shown};
-use crate::incus::manage::{Action, Force};
 use crate::incus::objects::FullInstance;
 use crate::message::{self, printable};
 
@@ -30,26 +31,15 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let mut client = connect(matches)?;
     let mut signals = catch()?;
     let there = the_box(&mut client, &name)?;
-    let user = HostUser::calling()
-        .map_err(|source| Error::Host { doing: "looking up your account", source })?;
+    let user = calling()?;
     let question = Question {
         uid: user.as_ref().map_or(0, |user| user.uid),
         home_is_hosts: user.is_some_and(|user| has_home_of(&there, &user)),
     };
-    let was_stopped = there.status == "Stopped";
-    if was_stopped {
-        change(&mut client, &mut signals, &name, Action::Start, Force::Yes)?;
-    }
-    let offers = offers::ask(&mut client, &mut signals, name.as_str(), &question);
-    let stopped = match was_stopped {
-        true => {
-            let gently = Force::No(SHUTDOWN_SECONDS);
-            change(&mut client, &mut signals, &name, Action::Stop, gently)
-        }
-        false => Ok(()),
-    };
-    show(matches, offers?)?;
-    stopped.map(|()| ExitCode::SUCCESS)
+    while_running(&mut client, &mut signals, &name, |client, signals| {
+        show(matches, offers::ask(client, signals, name.as_str(), &question)?)
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Whether the box's home is the user's own, and not another directory or none of the host's.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::adopt::{adopt_one, keep_isolated};
 use super::lifecycle::catch;
 use super::progress::Shown;
-use super::{connect, flag, json_flag, print_json, the_instance};
+use super::{calling, connect, flag, json_flag, print_json, the_instance};
 use crate::agent::protocol::setup::SetupResult;
 use crate::boxes::create::{Creation, Init, Origin, Progress, remove};
 use crate::boxes::error::Error;
@@ -155,8 +155,7 @@ fn make(
     copied: Option<FullInstance>,
 ) -> Result<(), Error> {
     let settings = Settings::new(values)?;
-    let user = HostUser::calling()
-        .map_err(|source| Error::Host { doing: "finding out who you are", source })?;
+    let user = calling()?;
     let mut signals = catch()?;
     let mut shown = Shown::new(has(matches, "verbose"));
     if let Some(path) = matches.try_get_one::<String>("image-file").ok().flatten() {

@@ -4,10 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
 
-use super::{connect, json_flag, print, print_json, the_instance};
+use super::{calling, connect, json_flag, print, print_json, the_instance};
 use crate::boxes::doctor::{Finding, Patient, Status, described, examine};
 use crate::boxes::error::Error;
-use crate::boxes::host::HostUser;
 use crate::message::printable;
 use crate::names::BoxName;
 
@@ -20,8 +19,7 @@ pub fn define(command: Command) -> Command {
 }
 
 pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
-    let user = HostUser::calling()
-        .map_err(|source| Error::Host { doing: "finding out who you are", source })?;
+    let user = calling()?;
     let client = match connect(matches) {
         Ok(client) => Ok(client),
         Err(Error::Incus(error)) => Err(error),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::progress::Shown;
-use super::{box_name, connect, flag, missing, the_instance};
+use super::{box_name, connect, flag, missing, the_box, the_instance};
 use crate::boxes::create::Progress;
 use crate::boxes::error::Error;
 use crate::incus::Client;
@@ -160,6 +160,23 @@ pub fn change(
         }
         other => other,
     }
+}
+
+/// Does something in a box, which is started for it if it is stopped, and stopped again.
+pub fn while_running<T>(
+    client: &mut Client,
+    signals: &mut Signals,
+    name: &BoxName,
+    work: impl FnOnce(&mut Client, &mut Signals) -> Result<T, Error>,
+) -> Result<T, Error> {
+    if the_box(client, name)?.status != "Stopped" {
+        return work(client, signals);
+    }
+    change(client, signals, name, Action::Start, Force::Yes)?;
+    let done = work(client, signals);
+    let stopped = change(client, signals, name, Action::Stop, Force::No(SHUTDOWN_SECONDS));
+    // What went wrong first counts.
+    done.and_then(|done| stopped.map(|()| done))
 }
 
 /// Waits a moment; a signal that came meanwhile.

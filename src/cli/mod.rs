@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::boxes::error::Error;
+use crate::boxes::host::HostUser;
 use crate::exit;
 use crate::incus::instances::near;
 use crate::incus::objects::FullInstance;
@@ -223,6 +224,11 @@ fn the_box(client: &mut Client, name: &BoxName) -> Result<FullInstance, Error> {
         true => Ok(there),
         false => Err(Error::NotABox { name: name.to_string() }),
     }
+}
+
+/// Who calls; `None` for root.
+fn calling() -> Result<Option<HostUser>, Error> {
+    HostUser::calling().map_err(|source| Error::Host { doing: "finding out who you are", source })
 }
 
 /// The instance of this name, box or not.

@@ -7,13 +7,13 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::adopt::allowed;
 use super::lifecycle::catch;
 use super::progress::Shown;
-use super::{box_argument, box_name, connect, the_box};
+use super::{box_argument, box_name, calling, connect, the_box};
 use crate::agent::protocol::desktop::{CONFIGURATION, ON, Switch};
 use crate::boxes::change::{apply, whole};
 use crate::boxes::desktop;
 use crate::boxes::error::Error;
 use crate::boxes::gpu;
-use crate::boxes::host::{self, HostUser};
+use crate::boxes::host;
 use crate::boxes::nesting::Allowed;
 use crate::boxes::nvidia;
 use crate::boxes::options::{OPTIONS, When};
@@ -170,8 +170,4 @@ fn turn_gpu(
     }
     desktop::turn(there, Switch::Gpu, is_on, 0);
     Ok((Switch::Gpu, is_on))
-}
-
-fn calling() -> Result<Option<HostUser>, Error> {
-    HostUser::calling().map_err(|source| Error::Host { doing: "finding out who you are", source })
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
 
-use super::{ask, connect, flag, print};
+use super::{ask, calling, connect, flag, print};
 use crate::boxes::doctor::{Patient, SYSCTL, Status, examine};
 use crate::boxes::error::Error;
 use crate::boxes::host::HostUser;
@@ -31,8 +31,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     if matches.get_flag("undo") {
         return undo(dry);
     }
-    let user = HostUser::calling()
-        .map_err(|source| Error::Host { doing: "finding out who you are", source })?;
+    let user = calling()?;
     let mut done: Vec<Remedy> = Vec::new();
     for _ in 0..ROUNDS {
         let mut patient = patient(matches, user.clone())?;

@@ -4,14 +4,13 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::lifecycle::{catch, change};
+use super::lifecycle::{catch, while_running};
 use super::progress::Shown;
-use super::{connect, flag, the_box};
+use super::{connect, flag};
 use crate::boxes::create::Progress;
 use crate::boxes::error::Error;
 use crate::boxes::setup;
 use crate::incus::Client;
-use crate::incus::manage::{Action, Force};
 use crate::incus::objects::FullInstance;
 use crate::message;
 use crate::names::BoxName;
@@ -70,14 +69,9 @@ fn upgrade(
     shown: &mut Shown,
     name: &BoxName,
 ) -> Result<(), Error> {
-    let was_stopped = the_box(client, name)?.status == "Stopped";
-    if was_stopped {
-        change(client, signals, name, Action::Start, Force::Yes)?;
-    }
-    shown.step(&format!("upgrading {name}"));
-    let upgraded = setup::upgrade(client, signals, shown, name.as_str());
-    if was_stopped {
-        change(client, signals, name, Action::Stop, Force::No(super::lifecycle::SHUTDOWN_SECONDS))?;
-    }
+    let upgraded = while_running(client, signals, name, |client, signals| {
+        shown.step(&format!("upgrading {name}"));
+        setup::upgrade(client, signals, shown, name.as_str())
+    });
     upgraded.map(|_| ())
 }

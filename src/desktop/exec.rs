@@ -95,11 +95,6 @@ impl Code {
     fn letter(self) -> char {
         Code::ALL.iter().find(|(_, code)| *code == self).map_or('f', |(letter, _)| *letter)
     }
-
-    /// Whether it stands for what the user opens.
-    pub fn is_for_files(self) -> bool {
-        matches!(self, Code::File | Code::Files | Code::Url | Code::Urls)
-    }
 }
 
 impl Exec {
@@ -124,11 +119,6 @@ impl Exec {
     /// The value for an entry, before escapes of strings.
     pub fn to_value(&self) -> String {
         self.0.iter().map(Word::to_value).collect::<Vec<_>>().join(" ")
-    }
-
-    /// Whether a launcher puts something to open into it.
-    pub fn takes_files(&self) -> bool {
-        self.codes().any(Code::is_for_files)
     }
 
     /// All codes in their order.

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
-use super::value::{escape, mended, split_list, unescape};
+use super::value::{escape, mended, unescape};
 
 /// The most bytes of a file. The largest entries of distributions, in a hundred languages, have 60 KB.
 pub const MOST_BYTES: usize = 1 << 20;
@@ -133,11 +133,6 @@ impl KeyFile {
         locales.iter().find_map(of).or_else(|| self.get(group, key))
     }
 
-    /// The value of a key that is a list of strings.
-    pub fn list(&self, group: &[u8], key: &[u8]) -> Vec<Vec<u8>> {
-        self.raw(group, key).map(split_list).unwrap_or_default()
-    }
-
     /// Whether a key is there and true. `1` is what old files have.
     pub fn is_true(&self, group: &[u8], key: &[u8]) -> bool {
         self.raw(group, key).is_some_and(|value| matches!(value, b"true" | b"1"))
@@ -158,41 +153,6 @@ impl KeyFile {
         self.lines[kept].replace_value(&value);
         let others: Vec<usize> = there.into_iter().filter(|at| *at != kept).collect();
         self.delete(&others);
-    }
-
-    /// Changes every value of a key, those of locales too; `change` gets and gives strings.
-    pub fn map(&mut self, group: &[u8], key: &[u8], change: impl Fn(&[u8]) -> Vec<u8>) {
-        let all: Vec<usize> = self.of_group(group).collect();
-        for at in all {
-            let line = &mut self.lines[at];
-            let value = line.pair().filter(|pair| pair.key == key).map(|pair| pair.value);
-            if let Some(value) = value {
-                let value = escape(&change(&unescape(value)));
-                line.replace_value(&value);
-            }
-        }
-    }
-
-    /// Keeps the keys of all groups that `is_kept` says, which gets the group too.
-    pub fn retain(&mut self, is_kept: impl Fn(&[u8], Pair<'_>) -> bool) {
-        let mut group: Vec<u8> = Vec::new();
-        self.lines.retain(|line| {
-            if line.is_header() {
-                group = line.group().unwrap_or_default().to_vec();
-            }
-            line.pair().is_none_or(|pair| is_kept(&group, pair))
-        });
-    }
-
-    /// Takes a group away, with its keys and remarks.
-    pub fn remove_group(&mut self, name: &[u8]) {
-        let mut is_in = false;
-        self.lines.retain(|line| {
-            if line.is_header() {
-                is_in = line.group() == Some(name);
-            }
-            !is_in
-        });
     }
 
     /// Takes out what a reader may understand otherwise, or refuse the whole file for: lines that

@@ -3,5 +3,4 @@
 
 pub mod exec;
 pub mod keyfile;
-pub mod picture;
 mod value;

@@ -1,4 +1,4 @@
-//! Strings as values of keys, and lists of them.
+//! Strings as values of keys.
 //!
 //! Source: Desktop Entry Specification 1.5, "Possible value types".
 
@@ -46,36 +46,6 @@ pub fn escape(string: &[u8]) -> Vec<u8> {
         }
     }
     value
-}
-
-/// The strings of a list: `;` is between them, and `\;` in them.
-pub fn split_list(value: &[u8]) -> Vec<Vec<u8>> {
-    let mut all = Vec::new();
-    let mut string = Vec::new();
-    let mut rest = value;
-    while let [first, others @ ..] = rest {
-        rest = match (first, others) {
-            (b'\\', [b';', after @ ..]) => {
-                string.push(b';');
-                after
-            }
-            (b'\\', [next, after @ ..]) if meant(*next).is_some() => {
-                string.extend(meant(*next));
-                after
-            }
-            (b';', _) => {
-                all.push(std::mem::take(&mut string));
-                others
-            }
-            _ => {
-                string.push(*first);
-                others
-            }
-        };
-    }
-    all.push(string);
-    all.retain(|string| !string.is_empty());
-    all
 }
 
 /// A value with the escapes of the specification alone: any other backslash stands for itself.

@@ -9,8 +9,8 @@ use crate::boxes::error::Error;
 use crate::boxes::setup;
 use crate::desktop::exec::Exec;
 use crate::desktop::keyfile::KeyFile;
-use crate::incus::Client;
 use crate::incus::command::MOST_LINE;
+use crate::incus::{self, Client};
 use crate::message::printable_bytes;
 use crate::names::DesktopId;
 use crate::sys::signals::Signals;
@@ -97,7 +97,11 @@ pub fn ask(
         Err(_) => is_broken = true,
     };
     let ended = setup::ask(client, signals, name, "apps", &question, &mut take)?;
-    if !is_done || is_broken {
+    if is_broken {
+        let what = "it is none of an agent's".to_owned();
+        return Err(incus::Error::Malformed { doing: "asking what the box offers", what }.into());
+    }
+    if !is_done {
         return Err(Error::Mute {
             name: name.to_owned(),
             status: ended.status,

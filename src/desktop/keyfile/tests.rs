@@ -50,7 +50,6 @@ fn values_are_found_as_desktops_find_them() {
     assert_eq!(file.groups(), [MAIN, b"Desktop Action new"]);
     assert_eq!(file.get(MAIN, b"Name").as_deref(), Some(&b"An App"[..]));
     assert_eq!(file.get(MAIN, b"Exec").as_deref(), Some(&b"app --last %u"[..]), "the last");
-    assert_eq!(file.list(MAIN, b"Keywords"), [&b"one"[..], b"two;three", b"four"]);
     assert_eq!(file.get(b"Desktop Action new", b"X-Odd_Key.2").as_deref(), Some(&b"x"[..]));
     assert_eq!(file.get(MAIN, b"Icon"), None);
     assert_eq!(file.get(b"Nothing", b"Name"), None);
@@ -105,16 +104,6 @@ fn groups_of_one_name_are_one() {
     assert_eq!(file.get(b"A", b"Exec").as_deref(), Some(&b"3"[..]));
     file.set(b"A", b"Exec", b"5");
     assert_eq!(text(&file), "[A]\nExec=5\n[B]\nExec=2\n[A]\n");
-    file.remove_group(b"A");
-    assert_eq!(text(&file), "[B]\nExec=2\n");
-}
-
-#[test]
-fn every_value_of_a_key_is_mapped() {
-    let mut file = entry();
-    file.map(MAIN, b"Name", |name| [name, b" (dev)"].concat());
-    assert!(text(&file).contains("Name=An App (dev)\nName[de]=Ein Programm (dev)\n"));
-    assert!(text(&file).contains("\nName=New\n"), "not of another group");
 }
 
 fn tidied(bytes: &[u8]) -> String {
@@ -171,14 +160,6 @@ fn a_line_ends_where_it_seems_to() {
 fn escapes_mean_the_same_to_all() {
     let told = tidied(b"[G]\nA=\\x2fhome\nB=it\\'s \\\\ \\s\\n\\t\\r\nC=a\\;b;\nD=x\\\n");
     assert_eq!(told, "[G]\nA=\\\\x2fhome\nB=it\\\\'s \\\\ \\s\\n\\t\\r\nC=a\\;b;\nD=x\\\\\n");
-}
-
-#[test]
-fn keys_are_kept_by_group_and_name() {
-    let mut file = entry();
-    file.retain(|group, pair| group != MAIN || !(pair.key == b"Exec" || pair.locale.is_some()));
-    let expected = "[Desktop Entry]\nType=Application\nName = An App \r\nKeywords";
-    assert!(text(&file).contains(expected) && text(&file).contains("Exec=app --new"));
 }
 
 #[test]

@@ -192,9 +192,10 @@ fn two_creates_of_one_name_at_once_make_one_box() {
     let create = || {
         let mut create =
             command("incusbox", &["create", &name, "--image", &image(), "--home", "none"]);
-        create.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("incusbox")
+        let child = create.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("incusbox");
+        (create, child)
     };
-    let outcomes = [create(), create(), create()].map(finish);
+    let outcomes = [create(), create(), create()].map(|(create, child)| finish(&create, child));
     let good = outcomes.iter().filter(|outcome| outcome.status == Some(0)).count();
     assert_eq!(good, 1, "{outcomes:#?}");
     for outcome in outcomes.iter().filter(|outcome| outcome.status != Some(0)) {
@@ -213,7 +214,7 @@ fn an_interrupted_create_leaves_nothing() {
         let child = create.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("incusbox");
         std::thread::sleep(Duration::from_millis(after_ms));
         kill_process(Pid::from_child(&child), signal).expect("incusbox still runs");
-        let outcome = finish(child);
+        let outcome = finish(&create, child);
         assert_eq!(outcome.status, None, "it dies by {signal:?}: {outcome:?}");
         assert!(outcome.stderr.contains("interrupted"), "{outcome:?}");
         std::thread::sleep(Duration::from_millis(500));
@@ -230,7 +231,7 @@ fn a_create_that_was_killed_is_made_anew_by_the_next() {
         let child = create.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("incusbox");
         std::thread::sleep(Duration::from_millis(after_ms));
         kill_process(Pid::from_child(&child), Signal::KILL).expect("incusbox still runs");
-        finish(child);
+        finish(&create, child);
         incusbox(&["create", &name, "--image", &image(), "--home", "none"]).succeeds();
         assert_eq!(name.sh("echo works").succeeds().stdout, "works\n");
     }

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// The longest that anything may take, on a machine with other work.
@@ -79,33 +80,69 @@ pub fn incus(words: &[&str]) -> Outcome {
 /// Runs a command to its end.
 pub fn run(mut command: Command) -> Outcome {
     let started = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    finish(started.unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    finish(&command, started.unwrap_or_else(|error| panic!("{command:?}: {error}")))
 }
 
-/// Waits for what was started with pipes as stdout and stderr.
-pub fn finish(mut child: Child) -> Outcome {
-    let read = |mut from: Box<dyn Read + Send>| {
-        std::thread::spawn(move || {
-            let mut text = Vec::new();
-            from.read_to_end(&mut text).expect("a pipe can be read");
-            String::from_utf8_lossy(&text).into_owned()
-        })
-    };
-    let out = read(Box::new(child.stdout.take().expect("a pipe")));
-    let err = read(Box::new(child.stderr.take().expect("a pipe")));
+/// Waits for what was started with pipes as stdout and stderr. One that does not end fails
+/// the test, with all that can be known of it.
+pub fn finish(command: &Command, mut child: Child) -> Outcome {
+    let out = Reader::of(child.stdout.take().expect("a pipe"));
+    let err = Reader::of(child.stderr.take().expect("a pipe"));
     let deadline = Instant::now() + PATIENCE;
     let status = loop {
         if let Some(status) = child.try_wait().expect("a child can be waited for") {
             break status;
         }
         if Instant::now() > deadline {
+            let processes = Command::new("ps").args(PROCESSES).output().expect("ps");
             child.kill().expect("a child can be killed");
-            panic!("it did not end within {PATIENCE:?}");
+            panic!(
+                "{command:?}\ndid not end within {PATIENCE:?}\nstdout: {}\nstderr: {}\n{}",
+                out.so_far(),
+                err.so_far(),
+                String::from_utf8_lossy(&processes.stdout)
+            );
         }
         std::thread::sleep(Duration::from_millis(10));
     };
-    let (stdout, stderr) = (out.join().expect("a reader"), err.join().expect("a reader"));
-    Outcome { status: status.code(), stdout, stderr }
+    Outcome { status: status.code(), stdout: out.all(), stderr: err.all() }
+}
+
+/// Those of hosts in boxes too, and what they wait for.
+const PROCESSES: [&str; 4] = ["-ww", "--forest", "-eo", "pid,user:12,stat,etimes,wchan:20,args"];
+
+/// What comes through a pipe, read by a thread of its own.
+struct Reader {
+    text: Arc<Mutex<Vec<u8>>>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Reader {
+    fn of(mut pipe: impl Read + Send + 'static) -> Reader {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&text);
+        let thread = std::thread::spawn(move || {
+            let mut part = [0; 8192];
+            loop {
+                match pipe.read(&mut part).expect("a pipe can be read") {
+                    0 => break,
+                    count => shared.lock().expect("a lock").extend_from_slice(&part[..count]),
+                }
+            }
+        });
+        Reader { text, thread }
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.text.lock().expect("a lock")).into_owned()
+    }
+
+    fn all(self) -> String {
+        let Reader { text, thread } = self;
+        thread.join().expect("a reader");
+        let text = text.lock().expect("a lock");
+        String::from_utf8_lossy(&text).into_owned()
+    }
 }
 
 /// A box of a name of its own, removed at the end, whoever made it.

@@ -2,7 +2,7 @@
 //! decided here (which of two entries of one id counts, whether a program is there); what an entry
 //! means is the host's to say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -12,13 +12,18 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use super::account::{self, Account};
+use super::icons::{self, Places};
 use super::login;
 use super::protocol::User;
-use super::protocol::apps::{Answer, Entry, MOST_ENTRIES, MOST_ENTRY, OPENS, Question};
+use super::protocol::apps::{
+    Answer, Bytes, Entry, Icons, MOST_ENTRIES, MOST_ENTRY, MOST_ICON, MOST_PART, OPENS, Picture,
+    Question,
+};
+use crate::desktop::entry::{self, MAIN};
 use crate::desktop::keyfile::KeyFile;
 
 /// The most bytes of a question.
-const MOST_QUESTION: u64 = 64 << 10;
+const MOST_QUESTION: u64 = 16 << 20;
 /// How deep directories of entries may be; distributions have two.
 const DEEPEST: usize = 6;
 /// Where data is when a login does not say.
@@ -50,17 +55,29 @@ pub fn run(own_path: &OsStr) -> io::Result<()> {
         Some(account) => directories.insert(0, own_data(account, value("XDG_DATA_HOME"))),
         None => {}
     }
+    let home = account.as_ref().filter(|_| !question.home_is_hosts);
+    let home = home.map(|account| PathBuf::from(&account.home));
     let mut search = Search {
         out: BufWriter::new(io::stdout().lock()),
         seen: BTreeSet::new(),
         path: list(&path),
         told: 0,
+        whose: question.icons,
+        icons: BTreeSet::new(),
     };
-    for directory in directories {
+    for directory in &directories {
         search.directory(&directory.join("applications"), "", 0)?;
     }
     if search.told >= MOST_ENTRIES {
         search.left(Path::new("applications"), "there are too many entries")?;
+    }
+    if !search.icons.is_empty() {
+        search.pictures(&Places::of(&directories, home.as_deref()), &question.known)?;
+    }
+    for name in question.programs {
+        let path = search.program(Path::new(&name));
+        let path = path.and_then(|path| path.into_os_string().into_string().ok());
+        search.say(&Answer::Program { name, path })?;
     }
     search.say(&Answer::Done)?;
     search.out.flush()
@@ -83,6 +100,9 @@ struct Search<'a> {
     path: Vec<PathBuf>,
     /// Entries, and what was left out, that were told of.
     told: usize,
+    whose: Icons,
+    /// What they call their icons.
+    icons: BTreeSet<String>,
 }
 
 impl Search<'_> {
@@ -110,10 +130,11 @@ impl Search<'_> {
                     false => self.left(&path, "it lies too deep")?,
                 }
             } else if name.ends_with(".desktop") && id != OPENS && self.seen.insert(id.clone()) {
-                match read(&path) {
+                match read(&path, MOST_ENTRY) {
                     Ok(bytes) => {
-                        let is_there = self.is_there(&bytes);
+                        let is_there = self.look_into(&id, &bytes);
                         let path = path.to_string_lossy().into_owned();
+                        let bytes = Bytes(bytes);
                         self.say(&Answer::Entry(Entry { id, path, bytes, is_there }))?;
                     }
                     Err(error) => self.left(&path, &error.to_string())?,
@@ -123,23 +144,65 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Whether the program of `TryExec` is there.
-    fn is_there(&self, bytes: &[u8]) -> bool {
+    /// Whether the program of its `TryExec` is there; and notes its icons.
+    fn look_into(&mut self, id: &str, bytes: &[u8]) -> bool {
         let Ok(mut file) = KeyFile::parse(bytes) else { return true };
         file.tidy();
-        let Some(program) =
-            file.get(b"Desktop Entry", b"TryExec").filter(|value| !value.is_empty())
-        else {
-            return true;
+        let is_wanted = match &self.whose {
+            Icons::None => false,
+            Icons::All => file.get(MAIN, b"Type").as_deref() == Some(b"Application"),
+            Icons::Of(ids) => ids.iter().any(|wanted| wanted == id),
         };
-        let program = PathBuf::from(OsString::from_vec(program));
-        let can_run = |path: &Path| {
+        if is_wanted {
+            self.icons.extend(entry::icons(&file));
+        }
+        let program = file.get(MAIN, b"TryExec").filter(|value| !value.is_empty());
+        let program = program.map(|value| PathBuf::from(OsString::from_vec(value)));
+        program.is_none_or(|program| self.program(&program).is_some())
+    }
+
+    /// Where a command is, if it can be run.
+    fn program(&self, program: &Path) -> Option<PathBuf> {
+        let can_run = |path: &PathBuf| {
             rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file()
         };
         match program.is_absolute() {
-            true => can_run(&program),
-            false => self.path.iter().any(|directory| can_run(&directory.join(&program))),
+            true => Some(program.to_owned()).filter(can_run),
+            false if program.components().count() != 1 => None,
+            false => self.path.iter().map(|directory| directory.join(program)).find(can_run),
         }
+    }
+
+    /// Sends the pictures of all icons that were noted.
+    fn pictures(&mut self, places: &Places, known: &BTreeMap<String, String>) -> io::Result<()> {
+        let icons = std::mem::take(&mut self.icons);
+        for (icon, paths) in places.find(&icons) {
+            for path in paths {
+                let Some(stamp) = icons::stamp(&path) else { continue };
+                let Some(text) = path.to_str().map(str::to_owned) else { continue };
+                let is_known = known.get(&text) == Some(&stamp);
+                if !is_known {
+                    match read(&path, MOST_ICON) {
+                        Ok(bytes) => {
+                            for part in bytes.chunks(MOST_PART) {
+                                self.say(&Answer::Part(Bytes(part.to_vec())))?;
+                            }
+                        }
+                        Err(error) => {
+                            self.left(&path, &error.to_string())?;
+                            continue;
+                        }
+                    }
+                }
+                self.say(&Answer::Picture(Picture {
+                    icon: icon.clone(),
+                    path: text,
+                    stamp,
+                    is_known,
+                }))?;
+            }
+        }
+        Ok(())
     }
 
     fn left(&mut self, path: &Path, why: &str) -> io::Result<()> {
@@ -155,7 +218,7 @@ impl Search<'_> {
 }
 
 /// A regular file that is not too large.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     // Opening a fifo must not wait for somebody who writes.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
@@ -163,9 +226,9 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("it is no regular file"));
     }
     let mut bytes = Vec::new();
-    file.take(MOST_ENTRY as u64 + 1).read_to_end(&mut bytes)?;
-    match bytes.len() > MOST_ENTRY {
-        true => Err(io::Error::other(format!("it has more than {MOST_ENTRY} bytes"))),
+    file.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    match bytes.len() > most {
+        true => Err(io::Error::other(format!("it has more than {most} bytes"))),
         false => Ok(bytes),
     }
 }

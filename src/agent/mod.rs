@@ -22,6 +22,8 @@ mod drawing;
 #[cfg(feature = "agent")]
 mod host;
 #[cfg(feature = "agent")]
+mod icons;
+#[cfg(feature = "agent")]
 mod init;
 #[cfg(feature = "agent")]
 mod leftovers;
@@ -35,6 +37,8 @@ mod outflow;
 mod probe;
 #[cfg(feature = "agent")]
 mod setup;
+#[cfg(feature = "agent")]
+mod shims;
 #[cfg(feature = "agent")]
 mod spawn;
 #[cfg(feature = "agent")]

@@ -10,7 +10,7 @@ use super::account::Account;
 use super::desktop;
 use super::limits::{self, Limits};
 use super::login::{self, Variables};
-use super::protocol::{Base, Command, Failure, Fd, Missing, Place, Reason, Request};
+use super::protocol::{Base, Command, Failure, Fd, Missing, Opened, Place, Reason, Request};
 use super::umask;
 use crate::sys::process::{self, Forked};
 use crate::sys::{fds, pipes, pty, signals};
@@ -202,7 +202,9 @@ fn become_command(
         let account = &program.account;
         process::become_user(account.uid, account.gid, &account.groups)
             .map_err(setup("becoming the user"))?;
-        enter_directory(request, account)
+        let place = enter_directory(request, account)?;
+        request.opened.iter().try_for_each(see)?;
+        Ok(place)
     };
     let place = match become_it() {
         Ok(place) => place,
@@ -269,6 +271,17 @@ fn enter_directory(request: &Request, account: &Account) -> Result<Place, Failur
     }
     std::env::set_current_dir("/").map_err(setup("entering /"))?;
     Ok(Place::Root)
+}
+
+/// Whether a file of the host's is in the box what it is there.
+fn see(opened: &Opened) -> Result<(), Failure> {
+    let unseen =
+        |errno: i32| Failure { reason: Reason::Unseen, errno, subject: opened.path.clone() };
+    match rustix::fs::stat(OsStr::from_bytes(&opened.path)) {
+        Ok(stat) if (stat.st_dev, stat.st_ino) == (opened.device, opened.inode) => Ok(()),
+        Ok(_) => Err(unseen(0)),
+        Err(error) => Err(unseen(error.raw_os_error())),
+    }
 }
 
 /// Reads what the child reports until its exec closes the pipe.

@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use super::protocol::{self, Failure, FromAgent, PROTOCOL, Reason, Request, ToAgent};
-use super::{init, login, supervise, xdg_open};
+use super::{init, login, shims, supervise, xdg_open};
 use crate::exit::{self, ExitStatus};
 use crate::sys::process::{self, Forked};
 use crate::sys::{pipes, signals};
@@ -18,6 +18,9 @@ pub fn main() -> u8 {
     let called = arguments.first().map(Path::new).and_then(Path::file_name);
     if called.is_some_and(|name| name == xdg_open::NAME) {
         return xdg_open::main(&arguments);
+    }
+    if called.is_some_and(|name| name == shims::NAME) {
+        return shims::main(&arguments);
     }
     match arguments.get(1).and_then(|argument| argument.to_str()) {
         Some("exec") => match run(&arguments[0]) {
@@ -124,6 +127,7 @@ fn run(own_path: &OsString) -> io::Result<ExitStatus> {
     if request.desktop.as_ref().is_some_and(super::desktop::lacks_cookie) {
         return refuse(Reason::Cookie, "");
     }
+    shims::offer(&request.runner);
     let agent = request.install_as.clone().map_or_else(|| own_path.clone(), OsString::from_vec);
 
     let (status_read, status_write) = pipes::pipe()?;

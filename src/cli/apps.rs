@@ -1,5 +1,7 @@
 //! `incusbox apps`.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
@@ -13,7 +15,9 @@ use super::{
 use crate::agent::protocol::apps::Question;
 use crate::boxes::error::Error;
 use crate::boxes::host::HostUser;
+use crate::export::manifest::{self, Record};
 use crate::export::offers::{self, App, Offers, Shown};
+use crate::export::sync::host;
 use crate::incus::objects::FullInstance;
 use crate::message::{self, printable};
 
@@ -35,38 +39,59 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let question = Question {
         uid: user.as_ref().map_or(0, |user| user.uid),
         home_is_hosts: user.is_some_and(|user| has_home_of(&there, &user)),
+        ..Question::default()
     };
+    let uuid = there.config.get("volatile.uuid").cloned().unwrap_or_default();
+    let exported = exported(&uuid)?;
     while_running(&mut client, &mut signals, &name, |client, signals| {
-        show(matches, offers::ask(client, signals, name.as_str(), &question)?)
+        show(matches, offers::ask(client, signals, name.as_str(), &question)?, &exported)
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Whether the box's home is the user's own, and not another directory or none of the host's.
-fn has_home_of(there: &FullInstance, user: &HostUser) -> bool {
+pub fn has_home_of(there: &FullInstance, user: &HostUser) -> bool {
     let device = there.expanded_devices.get(&format!("home-{}", user.uid));
     device.and_then(|device| device.get("source")).is_some_and(|source| *source == user.home)
 }
 
-fn show(matches: &ArgMatches, mut offers: Offers) -> Result<(), Error> {
+fn show(
+    matches: &ArgMatches,
+    mut offers: Offers,
+    exported: &BTreeMap<String, String>,
+) -> Result<(), Error> {
     let has_all = matches.get_flag("all");
     offers.apps.retain(|app| has_all || app.shown == Shown::Yes);
     for left in &offers.left {
         message::say(super::PROGRAM, format!("`{}` is left out: {}", left.path, left.why));
     }
     if matches.get_flag("json") {
-        return print_json(&offers.apps.iter().map(described).collect());
+        return print_json(&offers.apps.iter().map(|app| described(app, exported)).collect());
     }
-    let rows: Vec<_> = offers.apps.iter().map(row).collect();
-    print(&table(&["NAME", "ID", "ICON"], &rows))
+    let rows: Vec<_> = offers.apps.iter().map(|app| row(app, exported)).collect();
+    print(&table(&["NAME", "ID", "ICON", "ON THE HOST"], &rows))
 }
 
-fn row(app: &App) -> Vec<String> {
-    [app.name.as_str(), app.id.as_str(), &app.icon].map(printable).to_vec()
+/// The entries on the host of the box's programs, by the ids of these.
+fn exported(uuid: &str) -> Result<BTreeMap<String, String>, Error> {
+    let manifest = manifest::look().map_err(host("reading the list of what is exported"))?;
+    let own = manifest.boxes.into_iter().find(|one| one.uuid == uuid).unwrap_or_default();
+    let entry = |(path, record): (PathBuf, Record)| {
+        let file = path.file_name()?.to_str()?.to_owned();
+        let id = record.users.first()?.strip_prefix("app:")?.to_owned();
+        (path.extension()? == "desktop").then_some((id, file))
+    };
+    Ok(own.files.into_iter().filter_map(entry).collect())
 }
 
-fn described(app: &App) -> serde_json::Value {
+fn row(app: &App, exported: &BTreeMap<String, String>) -> Vec<String> {
+    let on_host = exported.get(app.id.as_str()).map(String::as_str).unwrap_or_default();
+    [app.name.as_str(), app.id.as_str(), &app.icon, on_host].map(printable).to_vec()
+}
+
+fn described(app: &App, exported: &BTreeMap<String, String>) -> serde_json::Value {
     json!({
+        "exported": exported.get(app.id.as_str()),
         "id": app.id.as_str(),
         "name": app.name,
         "comment": app.comment,

@@ -206,5 +206,6 @@ pub fn rename(matches: &ArgMatches) -> Result<ExitCode, Error> {
         change(&mut client, &mut signals, now, Action::Start, Force::Yes)?;
     }
     renamed?;
+    super::export::renew(&mut client, &mut signals, &new)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -9,6 +9,7 @@ mod ask;
 mod create;
 mod doctor;
 mod enter;
+mod export;
 mod info;
 mod lifecycle;
 mod list;
@@ -18,6 +19,7 @@ mod session;
 mod set;
 mod setup;
 mod table;
+mod unexport;
 mod upgrade;
 
 use std::ffi::OsString;
@@ -64,6 +66,8 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { name: "set", define: set::define, run: set::run },
     Subcommand { name: "adopt", define: adopt::define, run: adopt::run },
     Subcommand { name: "apps", define: apps::define, run: apps::run },
+    Subcommand { name: "export", define: export::define, run: export::run },
+    Subcommand { name: "unexport", define: unexport::define, run: unexport::run },
     Subcommand { name: "upgrade", define: upgrade::define, run: upgrade::run },
     Subcommand { name: "setup", define: setup::define, run: setup::run },
     Subcommand { name: "doctor", define: doctor::define, run: doctor::run },

@@ -4,12 +4,16 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use super::export::say_troubles;
 use super::lifecycle::catch;
 use super::progress::Shown;
 use super::{ask, connect, flag, the_box};
 use crate::boxes::create::{Progress, remove};
 use crate::boxes::error::Error;
+use crate::export::manifest::{self, Exports, Kept};
+use crate::export::sync::{self, host};
 use crate::incus::Client;
+use crate::incus::objects::FullInstance;
 use crate::message::{self, printable};
 use crate::names::BoxName;
 
@@ -45,6 +49,20 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// Takes away what the box has on the host.
+fn forget(client: &Client, there: &FullInstance) -> Result<(), Error> {
+    let uuid = there.config.get("volatile.uuid").cloned().unwrap_or_default();
+    let is_it =
+        |one: &Exports| one.uuid == uuid && one.project == client.project().unwrap_or("default");
+    let doing = host("reading the list of what is exported");
+    if !manifest::look().map_err(&doing)?.boxes.iter().any(is_it) {
+        return Ok(());
+    }
+    let outcome = sync::drop_all(&mut Kept::take().map_err(doing)?, &uuid)?;
+    say_troubles(&outcome);
+    Ok(())
+}
+
 fn remove_one(client: &mut Client, name: &BoxName, force: bool) -> Result<(), Error> {
     let there = the_box(client, name)?;
     if !force {
@@ -66,5 +84,18 @@ fn remove_one(client: &mut Client, name: &BoxName, force: bool) -> Result<(), Er
     }
     let mut shown = Shown::new(false);
     shown.step(&format!("deleting {name}"));
-    Ok(remove(client, &there)?)
+    remove(client, &there)?;
+    drop(shown);
+    match forget(client, &there) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            message::say(
+                super::PROGRAM,
+                format!(
+                    "`{name}` is deleted, but not what it has on the host: {error}\ntry again: incusbox unexport {name} --all"
+                ),
+            );
+            Ok(())
+        }
+    }
 }

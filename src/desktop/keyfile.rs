@@ -59,6 +59,17 @@ pub struct Pair<'a> {
     pub value: &'a [u8],
 }
 
+/// What becomes of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revised {
+    /// It stays as it is, byte for byte.
+    Kept,
+    /// It is taken out.
+    Gone,
+    /// It gets this value, a string without escapes.
+    Value(Vec<u8>),
+}
+
 /// Why a file is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
@@ -153,6 +164,35 @@ impl KeyFile {
         self.lines[kept].replace_value(&value);
         let others: Vec<usize> = there.into_iter().filter(|at| *at != kept).collect();
         self.delete(&others);
+    }
+
+    /// Goes through all keys, with the group that each is in.
+    pub fn revise(&mut self, mut revised: impl FnMut(&[u8], Pair<'_>) -> Revised) {
+        let mut group: Vec<u8> = Vec::new();
+        self.lines.retain_mut(|line| {
+            if line.is_header() {
+                group = line.group().unwrap_or_default().to_vec();
+            }
+            match line.pair().map(|pair| revised(&group, pair)) {
+                None | Some(Revised::Kept) => true,
+                Some(Revised::Gone) => false,
+                Some(Revised::Value(value)) => {
+                    line.replace_value(&escape(&value));
+                    true
+                }
+            }
+        });
+    }
+
+    /// Takes groups away, with their keys and remarks.
+    pub fn keep_groups(&mut self, is_kept: impl Fn(&[u8]) -> bool) {
+        let mut is_in = true;
+        self.lines.retain(|line| {
+            if line.is_header() {
+                is_in = line.group().is_some_and(&is_kept);
+            }
+            is_in
+        });
     }
 
     /// Takes out what a reader may understand otherwise, or refuse the whole file for: lines that

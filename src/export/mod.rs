@@ -3,5 +3,15 @@
 //! Everything that comes from a box is untrusted: it is read by `desktop`, and what is kept of it
 //! has types of its own.
 
+pub mod apply;
+mod digest;
+mod entry;
+mod ground;
 mod locale;
+pub mod manifest;
 pub mod offers;
+pub mod plan;
+mod refresh;
+mod shim;
+pub mod sync;
+mod tree;

@@ -1,12 +1,15 @@
 //! The programs that a box has for a launcher.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::locale;
-use crate::agent::protocol::apps::{Answer, Entry, MOST_ENTRIES, MOST_ENTRY, Question};
+use crate::agent::protocol::apps::{
+    Answer, Entry, MOST_ENTRIES, MOST_ENTRY, MOST_ICON, MOST_PART, Picture, Question,
+};
 use crate::boxes::error::Error;
 use crate::boxes::setup;
+use crate::desktop::entry::MAIN;
 use crate::desktop::exec::Exec;
 use crate::desktop::keyfile::KeyFile;
 use crate::incus::command::MOST_LINE;
@@ -15,11 +18,14 @@ use crate::message::printable_bytes;
 use crate::names::DesktopId;
 use crate::sys::signals::Signals;
 
-const MAIN: &[u8] = b"Desktop Entry";
 /// The most characters of a name that are kept.
 const MOST_NAME: usize = 200;
 // The longest that JSON makes of a byte is `\u001b`.
-const _: () = assert!(6 * MOST_ENTRY < MOST_LINE);
+const _: () = assert!(6 * MOST_ENTRY < MOST_LINE && 6 * MOST_PART < MOST_LINE);
+/// The most bytes of all entries and pictures of a box. All programs of Debian have a tenth.
+const MOST_BYTES: usize = 256 << 20;
+/// The most answers: entries, pictures, commands.
+const MOST_ANSWERS: usize = 4 * MOST_ENTRIES;
 /// The most bytes of a path, Linux's own limit.
 const MOST_PATH: usize = 4096;
 
@@ -38,6 +44,8 @@ pub struct App {
     pub icon: String,
     /// Whether menus show it.
     pub shown: Shown,
+    /// The entry.
+    pub bytes: Vec<u8>,
 }
 
 /// Whether menus show an entry.
@@ -65,7 +73,23 @@ pub struct Offers {
     pub apps: Vec<App>,
     /// What offers nothing although it looks as if it did.
     pub left: Vec<Left>,
+    /// The pictures of icons that were asked for, by what entries call these.
+    pub pictures: BTreeMap<String, Vec<Pictured>>,
+    /// Where the commands are that were asked for, by what they were asked for as.
+    pub programs: BTreeMap<String, Option<String>>,
     ids: BTreeSet<DesktopId>,
+    bytes: usize,
+}
+
+/// A picture for an icon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pictured {
+    /// Its path in the box.
+    pub path: String,
+    /// What tells whether it is still the same.
+    pub stamp: String,
+    /// The file; `None` where it is the one that the host has.
+    pub bytes: Option<Vec<u8>>,
 }
 
 /// Asks a running box what it offers.
@@ -83,9 +107,10 @@ pub fn ask(
     let locales = locale::fitting(|name| std::env::var_os(name));
     let mut offers = Offers::default();
     let (mut count, mut is_done, mut is_broken) = (0, false, false);
+    let mut parts = Vec::new();
     let mut take = |line: &[u8]| match serde_json::from_slice(line) {
         Ok(Answer::Done) => is_done = true,
-        _ if is_done || count > MOST_ENTRIES => {}
+        _ if is_done || count > MOST_ANSWERS => {}
         Ok(Answer::Entry(entry)) => {
             count += 1;
             offers.add(entry, &locales);
@@ -94,7 +119,16 @@ pub fn ask(
             count += 1;
             offers.leave(&path, why);
         }
-        Err(_) => is_broken = true,
+        Ok(Answer::Part(part)) if parts.len() + part.0.len() <= MOST_ICON => parts.extend(part.0),
+        Ok(Answer::Picture(picture)) => {
+            count += 1;
+            offers.add_picture(picture, std::mem::take(&mut parts));
+        }
+        Ok(Answer::Program { name, path }) => {
+            count += 1;
+            offers.programs.insert(name, path.filter(|path| path.len() <= MOST_PATH));
+        }
+        Ok(Answer::Part(_)) | Err(_) => is_broken = true,
     };
     let ended = setup::ask(client, signals, name, "apps", &question, &mut take)?;
     if is_broken {
@@ -115,6 +149,10 @@ pub fn ask(
 impl Offers {
     fn add(&mut self, entry: Entry, locales: &[String]) {
         let path = entry.path.clone();
+        self.bytes += entry.bytes.0.len();
+        if self.bytes > MOST_BYTES {
+            return self.leave(&path, format!("the box offers more than {MOST_BYTES} bytes"));
+        }
         match App::read(entry, locales) {
             // A box may say anything twice.
             Ok(Some(app)) => match self.ids.insert(app.id.clone()) {
@@ -126,6 +164,16 @@ impl Offers {
         }
     }
 
+    fn add_picture(&mut self, picture: Picture, bytes: Vec<u8>) {
+        let Picture { icon, path, stamp, is_known } = picture;
+        self.bytes += bytes.len();
+        if self.bytes > MOST_BYTES {
+            return self.leave(&path, format!("the box offers more than {MOST_BYTES} bytes"));
+        }
+        let bytes = (!is_known).then_some(bytes);
+        self.pictures.entry(icon).or_default().push(Pictured { path, stamp, bytes });
+    }
+
     fn leave(&mut self, path: &str, why: impl fmt::Display) {
         let [path, why] = [path.to_owned(), why.to_string()].map(|text| short(text.as_bytes()));
         self.left.push(Left { path, why });
@@ -133,14 +181,22 @@ impl Offers {
 }
 
 impl App {
+    /// Its name in the user's language, and as the entry has it without a language.
+    pub fn names(&self) -> Vec<String> {
+        let file = KeyFile::parse(&self.bytes).unwrap_or_default();
+        let plain = file.get(MAIN, b"Name").map(|name| short(&name));
+        std::iter::once(self.name.clone()).chain(plain).collect()
+    }
+
     /// `None` for an entry that is none of a program's, or says that it is not there.
     fn read(entry: Entry, locales: &[String]) -> Result<Option<App>, String> {
         let told = |error: &dyn fmt::Display| error.to_string();
         let id = DesktopId::new(&entry.id).map_err(|error| told(&error))?;
-        if entry.bytes.len() > MOST_ENTRY {
+        let bytes = entry.bytes.0;
+        if bytes.len() > MOST_ENTRY {
             return Err(format!("it has more than {MOST_ENTRY} bytes"));
         }
-        let mut file = KeyFile::parse(&entry.bytes).map_err(|error| told(&error))?;
+        let mut file = KeyFile::parse(&bytes).map_err(|error| told(&error))?;
         file.tidy();
         if file.groups().first() != Some(&MAIN) {
             return Err("it does not begin with `[Desktop Entry]`".to_owned());
@@ -164,7 +220,7 @@ impl App {
         let icon = file.localized(MAIN, b"Icon", locales).unwrap_or_default();
         let icon = String::from_utf8(icon).ok().filter(|icon| icon.len() <= MOST_PATH);
         let (comment, icon) = (text(b"Comment"), icon.unwrap_or_default());
-        Ok(Some(App { id, path: entry.path, name, comment, icon, shown }))
+        Ok(Some(App { id, path: entry.path, name, comment, icon, shown, bytes }))
     }
 }
 
@@ -176,13 +232,14 @@ fn short(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::protocol::apps::Bytes;
 
     fn offers(id: &str, file: &str, is_there: bool) -> Offers {
         let mut offers = Offers::default();
         let entry = Entry {
             id: id.to_owned(),
             path: format!("/usr/share/applications/{id}"),
-            bytes: file.as_bytes().to_vec(),
+            bytes: Bytes(file.as_bytes().to_vec()),
             is_there,
         };
         offers.add(entry, &["de_AT".to_owned(), "de".to_owned()]);
@@ -213,7 +270,7 @@ mod tests {
             Entry {
                 id: "a.desktop".to_owned(),
                 path: "/b".to_owned(),
-                bytes: GOOD.replace("Edit", "Other").into_bytes(),
+                bytes: Bytes(GOOD.replace("Edit", "Other").into_bytes()),
                 is_there: true,
             },
             &[],
@@ -224,8 +281,12 @@ mod tests {
 
     #[test]
     fn what_is_no_program_or_is_not_there_is_left_without_a_word() {
-        assert_eq!(offers("a.desktop", GOOD, false), Offers::default());
-        assert_eq!(offers("a.desktop", &format!("{GOOD}Hidden=true\n"), true), Offers::default());
+        for hidden in [
+            offers("a.desktop", GOOD, false),
+            offers("a.desktop", &format!("{GOOD}Hidden=true\n"), true),
+        ] {
+            assert!(hidden.apps.is_empty() && hidden.left.is_empty(), "{hidden:?}");
+        }
         assert_eq!(reason("[Desktop Entry]\nType=Link\nName=x\nURL=y\n"), "");
     }
 

@@ -57,6 +57,15 @@ fn candidates(variable: impl Fn(&str) -> Option<OsString>) -> Vec<Daemon> {
     sockets.into_iter().map(Daemon::at).collect()
 }
 
+/// Whether there is no daemon here at all, running or not.
+pub fn has_no_socket() -> bool {
+    let candidates = candidates(|name| std::env::var_os(name));
+    let is_missing = |error: &io::Error| {
+        matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    };
+    candidates.iter().all(|daemon| daemon.socket.metadata().is_err_and(|error| is_missing(&error)))
+}
+
 /// Finds a daemon that answers and opens a first connection to it.
 ///
 /// # Errors

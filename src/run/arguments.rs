@@ -67,6 +67,10 @@ pub struct Options {
     pub no_start: bool,
     /// Say how long each step took.
     pub verbose: bool,
+    /// The word around what is opened.
+    pub opened: Option<OsString>,
+    /// Failures are shown on the desktop.
+    pub notify: bool,
 }
 
 /// Why the command line is not one of ours, or what to print instead of running.
@@ -103,6 +107,8 @@ pub fn definition() -> Command {
         .arg(value("project", "PROJECT").value_parser(value_parser!(String)).help("The Incus project [default: $INCUS_PROJECT, or the socket's own]"))
         .arg(flag("no-start").help("Refuse to start a stopped box"))
         .arg(flag("verbose").short('v').help("Say on stderr what is done and how long each step took"))
+        .arg(value("opened", "MARK").value_parser(OsStringValueParser::new()).help("Refuse files between two words MARK that the box does not see; for launchers"))
+        .arg(flag("notify").help("Show a failure of incusbox-run on the desktop too, if nobody reads stderr; for launchers"))
         .arg(value("shim", "FILE").value_parser(OsStringValueParser::new()).hide(true).help("Run what the shim FILE says"))
 }
 
@@ -184,6 +190,8 @@ fn options(matches: &ArgMatches) -> Result<Options, Stop> {
         project: matches.get_one::<String>("project").cloned(),
         no_start: matches.get_flag("no-start"),
         verbose: matches.get_flag("verbose"),
+        opened: text("opened"),
+        notify: matches.get_flag("notify"),
     })
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::inside::Hindrance;
 use crate::agent::protocol::{Failure, Reason};
 use crate::exit;
 use crate::incus;
@@ -40,6 +41,8 @@ pub enum Error {
     AgentAlien { name: String, why: String },
     /// The agent could not run the command.
     Agent { name: String, failure: Failure },
+    /// A shim in a box does not run.
+    Inside(Hindrance),
     /// The box has no such user (native mode).
     NoUser { name: String, user: String },
     /// The box has no such directory (native mode).
@@ -81,6 +84,7 @@ impl Error {
                 _ => exit::FAILURE,
             },
             Error::Native { code, .. } => *code,
+            Error::Inside(hindrance) => hindrance.exit_code(),
             _ => exit::FAILURE,
         }
     }
@@ -105,6 +109,7 @@ impl fmt::Display for Error {
                 path.display()
             ),
             Error::Incus(error) => error.fmt(f),
+            Error::Inside(hindrance) => hindrance.fmt(f),
             Error::NoBox { name, project, near } => no_box(f, name, project.as_deref(), near),
             Error::Stopped { name } => write!(
                 f,
@@ -219,6 +224,12 @@ fn agent_failure(f: &mut fmt::Formatter<'_>, name: &str, failure: &Failure) -> f
             write!(f, "the agent in box `{name}` does not understand us: {subject}")
         }
         Reason::Setup => write!(f, "box `{name}`: {subject} failed: {cause}"),
+        Reason::Unseen => write!(
+            f,
+            "`{subject}` is on the host, and box `{name}` does not see it\n\
+             copy it to where both see it: your home, if the box shares that, or a volume \
+             (incusbox info shows them)"
+        ),
         Reason::Cookie => {
             write!(f, "the agent in box `{name}` wants the cookie of the display once more")
         }

@@ -6,6 +6,7 @@
 
 pub mod arguments;
 pub mod environment;
+pub mod inside;
 pub mod plan;
 pub mod shim;
 
@@ -16,6 +17,8 @@ mod error;
 mod input;
 mod native;
 mod native_relay;
+mod notice;
+mod opened;
 mod output;
 mod relay;
 mod renewal;
@@ -31,8 +34,9 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::agent::protocol::Opened;
 use crate::exit::ExitStatus;
-use crate::incus::Client;
+use crate::incus::{self, Client};
 use crate::message;
 use crate::sys::fds::{self, FdKind, Standard};
 use crate::sys::terminal::{self, Terminal};
@@ -77,8 +81,19 @@ fn run() -> Result<ExitStatus, Error> {
         Err(Stop::Print(text)) => return print(&text),
         Err(Stop::Mistake(text)) => return Err(Error::Usage(text)),
     };
+    let is_launched = options.notify;
+    let done = run_in(options);
+    if let (Err(error), true) = (&done, is_launched) {
+        notice::show(&error.to_string());
+    }
+    done
+}
+
+fn run_in(mut options: Options) -> Result<ExitStatus, Error> {
     let trace = Trace::new(options.verbose);
-    let around = surroundings(&options);
+    let mark = options.opened.take();
+    let opened = mark.map(|mark| opened::take(&mut options.command, &mark)).unwrap_or_default();
+    let around = surroundings(&options, opened);
     let plan = plan::plan(&options, &around, |name| std::env::var_os(name));
     let project = options.project.clone().or_else(|| std::env::var("INCUS_PROJECT").ok());
     let client = Client::connect(project.filter(|project| !project.is_empty()))?;
@@ -104,9 +119,14 @@ fn command_line() -> Result<Vec<OsString>, Error> {
     let path = path.ok_or_else(|| Error::Usage("--shim needs the path of a shim".to_owned()))?;
     let bytes =
         read_shim(&path).map_err(|source| Error::ShimFile { path: path.clone(), source })?;
-    match shim::parse(&bytes) {
-        Ok(shim) => Ok(shim.command_line(arguments)),
-        Err(bad) => Err(Error::Shim { path, bad }),
+    let shim = match shim::parse(&bytes) {
+        Ok(shim) => shim,
+        Err(bad) => return Err(Error::Shim { path, bad }),
+    };
+    // In a box that shares the directory of this program, too.
+    match std::env::var_os(inside::BOX).filter(|_| incus::socket::has_no_socket()) {
+        Some(here) => Err(Error::Inside(inside::run(shim, arguments, &here))),
+        None => Ok(shim.command_line(arguments)),
     }
 }
 
@@ -160,7 +180,7 @@ fn working_directory() -> Option<PathBuf> {
     told.or_else(|| std::env::current_dir().ok())
 }
 
-fn surroundings(options: &Options) -> Surroundings {
+fn surroundings(options: &Options, opened: Vec<Opened>) -> Surroundings {
     let terminal = host_terminal(options).map(|terminal| Seen {
         settings: *terminal.before(),
         size: terminal::size(&terminal).unwrap_or_default(),
@@ -178,5 +198,7 @@ fn surroundings(options: &Options) -> Surroundings {
         directory: working_directory().map(PathBuf::into_os_string),
         ignored_signals: startup::ignored_signals(),
         desktop: desktop::look(uid, |name| std::env::var_os(name)),
+        runner: std::env::current_exe().ok().map(PathBuf::into_os_string),
+        opened,
     }
 }

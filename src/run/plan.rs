@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use super::arguments::{Options, Tty, WhichUser};
 use super::environment;
 use crate::agent::protocol::desktop::Desktop;
-use crate::agent::protocol::{Base, Command, Fd, Missing, Request, Terminal, User, Watch};
+use crate::agent::protocol::{Base, Command, Fd, Missing, Opened, Request, Terminal, User, Watch};
 use crate::sys::fds::FdKind;
 use crate::sys::terminal::{Settings, Size};
 
@@ -30,6 +30,10 @@ pub struct Surroundings {
     pub ignored_signals: u64,
     /// The desktop session.
     pub desktop: Desktop,
+    /// This program's path.
+    pub runner: Option<OsString>,
+    /// What a launcher opens.
+    pub opened: Vec<Opened>,
 }
 
 /// A terminal as it was found.
@@ -132,6 +136,8 @@ pub fn plan(
         terminal,
         ignored_signals: around.ignored_signals,
         install_as: None,
+        runner: around.runner.clone().map(bytes).unwrap_or_default(),
+        opened: around.opened.clone(),
         desktop: (!options.clean_environment).then(|| around.desktop.clone()),
     };
     Plan { request, keyboard, is_interactive }
@@ -176,6 +182,8 @@ mod tests {
             directory: Some("/home/dev/src".into()),
             ignored_signals: 0,
             desktop: Desktop::default(),
+            runner: None,
+            opened: Vec::new(),
         };
         plan(&options, &around, |_| None)
     }

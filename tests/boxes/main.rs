@@ -15,6 +15,7 @@ mod broken;
 mod create;
 mod desktop;
 mod doctor;
+mod export;
 mod files;
 mod gpu;
 mod hosts;

@@ -4,6 +4,8 @@
 //! on stdout, a line each, and the last is `Done`. The host believes none of it: a box may answer
 //! what it likes.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 /// The most bytes of an entry that are passed on. The largest of distributions have 60 KB.
@@ -11,17 +13,44 @@ pub const MOST_ENTRY: usize = 128 << 10;
 /// The most entries.
 pub const MOST_ENTRIES: usize = 20_000;
 
+/// The most bytes of a picture for an icon. The largest of distributions have less than a tenth.
+pub const MOST_ICON: usize = 4 << 20;
+/// The most bytes of a picture in one answer.
+pub const MOST_PART: usize = 128 << 10;
+
 /// The entry of ours in a box that hands addresses to the host, and is nothing for the host.
 pub const OPENS: &str = "incusbox-open.desktop";
 
 /// What the host asks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
     /// Whose login says where programs are.
     pub uid: u32,
     /// Whether that user's home is the one on the host: the entries in it are the host's too.
     pub home_is_hosts: bool,
+    /// Whose icons are asked for.
+    #[serde(default)]
+    pub icons: Icons,
+    /// Pictures that the host has: their paths in the box, and what they were told by. They are not
+    /// sent again if they are the same.
+    #[serde(default)]
+    pub known: BTreeMap<String, String>,
+    /// Commands, by their names or paths.
+    #[serde(default)]
+    pub programs: Vec<String>,
+}
+
+/// Whose icons are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Icons {
+    /// Nobody's.
+    #[default]
+    None,
+    /// Of all entries.
+    All,
+    /// Of the entries with these ids.
+    Of(Vec<String>),
 }
 
 /// An answer.
@@ -36,9 +65,40 @@ pub enum Answer {
         /// The reason.
         why: String,
     },
+    /// A part of a picture; the [`Answer::Picture`] that follows says of which.
+    Part(Bytes),
+    /// A picture for an icon; of one icon there are several, the best first.
+    Picture(Picture),
+    /// A command that was asked for.
+    Program {
+        /// As it was asked for.
+        name: String,
+        /// Where it is, if it is there and can be run.
+        path: Option<String>,
+    },
     /// That was all.
     Done,
 }
+
+/// A picture for an icon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Picture {
+    /// What entries call the icon.
+    pub icon: String,
+    /// Where the picture is in the box.
+    pub path: String,
+    /// What tells whether it is still the same.
+    pub stamp: String,
+    /// Whether the host has it, so that no part of it came before.
+    pub is_known: bool,
+}
+
+/// Bytes, as a string of the characters U+0000 to U+00FF: JSON has none, and those of entries are
+/// nearly all ASCII.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Bytes(#[serde(serialize_with = "as_text", deserialize_with = "of_text")] pub Vec<u8>);
 
 /// A desktop entry of a box.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,13 +109,11 @@ pub struct Entry {
     /// Its path in the box.
     pub path: String,
     /// The file.
-    #[serde(serialize_with = "as_text", deserialize_with = "of_text")]
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
     /// Whether the program that its `TryExec` names is there; true where it names none.
     pub is_there: bool,
 }
 
-/// Bytes as a string of the characters U+0000 to U+00FF: JSON has no bytes, and nearly all are ASCII.
 fn as_text<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&bytes.iter().map(|byte| char::from(*byte)).collect::<String>())
 }
@@ -73,7 +131,12 @@ mod tests {
     #[test]
     fn any_bytes_of_an_entry_pass() {
         let bytes: Vec<u8> = (0..=255).collect();
-        let entry = Entry { id: "a.desktop".into(), path: "/a".into(), bytes, is_there: true };
+        let entry = Entry {
+            id: "a.desktop".into(),
+            path: "/a".into(),
+            bytes: Bytes(bytes),
+            is_there: true,
+        };
         let line = serde_json::to_string(&Answer::Entry(entry.clone())).expect("JSON");
         assert!(!line.contains('\n'));
         assert_eq!(serde_json::from_str::<Answer>(&line).expect("an answer"), Answer::Entry(entry));

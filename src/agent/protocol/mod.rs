@@ -23,7 +23,7 @@ mod request;
 pub mod setup;
 mod wire;
 
-pub use request::{Base, Command, Fd, Missing, Request, Terminal, User, Watch};
+pub use request::{Base, Command, Fd, Missing, Opened, Request, Terminal, User, Watch};
 pub use wire::Malformed;
 
 use crate::exit::ExitStatus;
@@ -32,7 +32,7 @@ use request::{decode_request, encode_request};
 use wire::{Reader, put_bytes, put_grant, put_size};
 
 /// The version of what stands in this file.
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;
 /// The first bytes of the agent's `Hello`: no shell and no dynamic linker says this by chance.
 pub const MAGIC: &[u8] = b"incusbox-agent\0";
 
@@ -140,6 +140,8 @@ pub enum Reason {
     Stale = 7,
     /// The box lacks the cookie of the display; nothing was done.
     Cookie = 8,
+    /// A file to open is not in the box, or is another one there.
+    Unseen = 9,
 }
 
 /// Why and with what the agent could not run the command.
@@ -386,7 +388,7 @@ impl Reason {
     /// For a number that is none.
     pub fn from_byte(byte: u8) -> Result<Reason, Malformed> {
         use Reason::*;
-        [NotFound, NotExecutable, NoUser, Directory, Pty, Protocol, Setup, Stale, Cookie]
+        [NotFound, NotExecutable, NoUser, Directory, Pty, Protocol, Setup, Stale, Cookie, Unseen]
             .get(usize::from(byte))
             .copied()
             .ok_or(Malformed("reason"))

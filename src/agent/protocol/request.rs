@@ -81,6 +81,17 @@ pub enum Watch {
     Yes = 1,
 }
 
+/// A file of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Its path.
+    pub path: Vec<u8>,
+    /// Its device, which is the same in all mounts of a file system.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
+}
+
 /// All that the agent needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -107,6 +118,10 @@ pub struct Request {
     /// Where to move the agent's own file before anything else: it was just pushed under a
     /// temporary name.
     pub install_as: Option<Vec<u8>>,
+    /// Where `incusbox-run` is on the host, for shims; empty where that is not known.
+    pub runner: Vec<u8>,
+    /// Files that the command shall open: each must be in the box what it is on the host.
+    pub opened: Vec<Opened>,
     /// The host's desktop session; `None` where the command shall have nothing of it.
     pub desktop: Option<Desktop>,
 }
@@ -153,6 +168,13 @@ pub(super) fn encode_request(request: &Request, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&request.ignored_signals.to_le_bytes());
     put_bytes(out, request.install_as.as_deref().unwrap_or_default());
+    put_bytes(out, &request.runner);
+    out.extend_from_slice(&(request.opened.len() as u32).to_le_bytes());
+    for Opened { path, device, inode } in &request.opened {
+        put_bytes(out, path);
+        out.extend_from_slice(&device.to_le_bytes());
+        out.extend_from_slice(&inode.to_le_bytes());
+    }
     out.push(u8::from(request.desktop.is_some()));
     if let Some(session) = &request.desktop {
         desktop::encode(session, out);
@@ -181,6 +203,11 @@ pub(super) fn decode_request(reader: &mut Reader<'_>) -> Result<Request, Malform
     let terminal = if reader.flag()? { Some(reader.terminal()?) } else { None };
     let ignored_signals = reader.u64()?;
     let install_as = Some(reader.bytes()?.to_vec()).filter(|path| !path.is_empty());
+    let runner = reader.bytes()?.to_vec();
+    let opened = reader.list(|reader| {
+        let path = reader.bytes()?.to_vec();
+        Ok(Opened { path, device: reader.u64()?, inode: reader.u64()? })
+    })?;
     let desktop = if reader.flag()? { Some(desktop::decode(reader)?) } else { None };
     Ok(Request {
         box_name,
@@ -194,6 +221,8 @@ pub(super) fn decode_request(reader: &mut Reader<'_>) -> Result<Request, Malform
         terminal,
         ignored_signals,
         install_as,
+        runner,
+        opened,
         desktop,
     })
 }

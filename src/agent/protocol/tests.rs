@@ -18,6 +18,8 @@ fn request() -> Request {
         }),
         ignored_signals: 1,
         install_as: Some(b"/x".to_vec()),
+        runner: b"/usr/bin/incusbox-run".to_vec(),
+        opened: vec![Opened { path: b"/a".to_vec(), device: 1 << 40, inode: 7 }],
         desktop: Some(desktop::Desktop {
             uid: 1000,
             runtime: Some(desktop::Identity { device: 1 << 40, inode: 7 }),

@@ -1,0 +1,328 @@
+//! `incusbox export`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde_json::json;
+
+use super::apps::has_home_of;
+use super::lifecycle::{catch, while_running};
+use super::table::table;
+use super::{calling, connect, flag, json_flag, print, print_json, the_box};
+use crate::boxes::error::Error;
+use crate::export::apply::Look as Closeness;
+use crate::export::manifest::{self, Chosen, Exports, Kept, Look, Shimmed};
+use crate::export::offers::{App, Offers};
+use crate::export::sync::{self, Outcome, Whose, host};
+use crate::incus::Client;
+use crate::message::{self, printable};
+use crate::names::{BoxName, distance};
+use crate::sys::signals::Signals;
+
+mod told;
+
+pub use told::{say_troubles, tell};
+use told::{tell_all, tell_plan};
+
+pub fn define(command: Command) -> Command {
+    let many = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(value).action(ArgAction::Append).help(help)
+    };
+    command
+        .about("Put programs and commands of a box onto the host")
+        .long_about("Put programs and commands of a box onto the host: launcher entries with their icons into ~/.local/share, and shims into ~/.local/bin. What was exported before stays and is brought up to date. A box that is stopped is started for it, and stopped again.")
+        .after_help("`incusbox apps BOX` lists what a box has; `incusbox unexport` takes it away again.")
+        .arg(Arg::new("box").value_name("BOX").required_unless_present_any(["list", "verify"]).help("The box"))
+        .arg(many("app", "NAME|ID|PATH", "A program with a launcher entry, by what `incusbox apps` lists"))
+        .arg(flag("all-apps", "All programs that menus show, also those of the future"))
+        .arg(many("bin", "COMMAND", "A command, by its name or path in the box"))
+        .arg(Arg::new("export-path").long("export-path").value_name("DIR").requires("bin").help("Where shims go [default: ~/.local/bin]"))
+        .arg(flag("sudo", "Run the commands as root in the box").requires("bin"))
+        .arg(Arg::new("label").long("label").value_name("TEXT").help("What stands behind the names in menus; '' for nothing [default: the box's name, if the host has the program too]"))
+        .arg(Arg::new("extra-flags").long("extra-flags").value_name("WORDS").allow_hyphen_values(true).help("More arguments for the programs"))
+        .arg(flag("list", "List what is exported, of one box or of all").conflicts_with_all(["app", "all-apps", "bin", "verify", "dry-run"]))
+        .arg(flag("verify", "Look at every byte of what is exported, and mend it").conflicts_with_all(["app", "all-apps", "bin"]))
+        .arg(flag("dry-run", "Say what would be done, and do nothing"))
+        .arg(json_flag())
+}
+
+pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
+    let name = matches.get_one::<String>("box").map(BoxName::new).transpose()?;
+    if matches.get_flag("list") {
+        return list(matches, name.as_ref());
+    }
+    refuse_sudo()?;
+    let mut client = connect(matches)?;
+    let mut signals = catch()?;
+    let mut kept = Kept::take().map_err(host("reading the list of what is exported"))?;
+    sweep(&mut client, &mut kept)?;
+    let names = match name {
+        Some(name) => vec![name],
+        None => known(&client, &kept)?,
+    };
+    let mut outcomes = Vec::new();
+    for name in names {
+        let one = export(matches, &mut client, &mut signals, &mut kept, &name)?;
+        outcomes.extend(one.map(|outcome| (name, outcome)));
+    }
+    tell_all(matches, &outcomes)
+}
+
+/// The names of the boxes that have something on the host.
+fn known(client: &Client, kept: &Kept) -> Result<Vec<BoxName>, Error> {
+    let project = client.project().unwrap_or("default");
+    let here = kept.manifest.boxes.iter().filter(|one| one.project == project);
+    Ok(here.map(|one| BoxName::new(&one.name)).collect::<Result<_, _>>()?)
+}
+
+/// Root's files in a user's home would be in that user's way.
+pub fn refuse_sudo() -> Result<(), Error> {
+    match std::env::var_os("SUDO_UID") {
+        Some(_) if calling()?.is_some() && crate::sys::process::own_ids().0 == 0 => {
+            Err(Error::Usage(
+                "launcher entries and shims are a user's own\nrun it without sudo".to_owned(),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Takes away what is there of boxes that are gone, and says so.
+pub fn sweep(client: &mut Client, kept: &mut Kept) -> Result<(), Error> {
+    if kept.manifest.boxes.is_empty() {
+        return Ok(());
+    }
+    let uuid =
+        |config: &std::collections::BTreeMap<String, String>| config.get("volatile.uuid").cloned();
+    let instances = client.instances()?;
+    let uuids: Vec<String> = instances.iter().filter_map(|one| uuid(&one.config)).collect();
+    let project = client.project().unwrap_or("default").to_owned();
+    for (name, outcome) in sync::sweep(kept, &project, &uuids)? {
+        message::say(
+            super::PROGRAM,
+            format!("the box `{name}` is gone: what it had on the host is taken away"),
+        );
+        say_troubles(&outcome);
+    }
+    Ok(())
+}
+
+/// Exports of one box. `None` for a dry run, which told already.
+fn export(
+    matches: &ArgMatches,
+    client: &mut Client,
+    signals: &mut Signals,
+    kept: &mut Kept,
+    name: &BoxName,
+) -> Result<Option<Outcome>, Error> {
+    let whose = whose(client, name)?;
+    let look = if matches.get_flag("verify") { Closeness::Close } else { Closeness::Quick };
+    while_running(client, signals, name, |client, signals| {
+        let exports = kept.manifest.exports(name.as_str(), &whose.project, &whose.uuid);
+        let before = exports.chosen.clone();
+        let mut after = exports.clone();
+        choose(matches, client, signals, &whose, &mut after)?;
+        let offers = sync::ask(client, signals, &whose, &after, look)?;
+        check_commands(matches, &offers, name)?;
+        exports.chosen = after.chosen;
+        let is_new = exports.chosen != before;
+        let plan = sync::planned(client, kept, &whose, &offers)?;
+        if matches.get_flag("dry-run") {
+            tell_plan(kept, &whose.uuid, &plan)?;
+            return Ok(None);
+        }
+        let outcome = sync::bring_about(kept, &whose.uuid, plan, look)?;
+        if is_new {
+            kept.save().map_err(host("writing the list of what is exported"))?;
+        }
+        Ok(Some(outcome))
+    })
+}
+
+/// Brings what a box has on the host up to date, for a box that is called otherwise now.
+pub fn renew(client: &mut Client, signals: &mut Signals, name: &BoxName) -> Result<(), Error> {
+    let whose = whose(client, name)?;
+    let doing = host("reading the list of what is exported");
+    if !manifest::look().map_err(&doing)?.boxes.iter().any(|one| one.uuid == whose.uuid) {
+        return Ok(());
+    }
+    let mut kept = Kept::take().map_err(doing)?;
+    while_running(client, signals, name, |client, signals| {
+        let exports = kept.manifest.exports(name.as_str(), &whose.project, &whose.uuid).clone();
+        let offers = sync::ask(client, signals, &whose, &exports, Closeness::Close)?;
+        let plan = sync::planned(client, &mut kept, &whose, &offers)?;
+        let outcome = sync::bring_about(&mut kept, &whose.uuid, plan, Closeness::Quick)?;
+        say_troubles(&outcome);
+        Ok(())
+    })
+}
+
+/// The box, for its exports.
+pub fn whose(client: &mut Client, name: &BoxName) -> Result<Whose, Error> {
+    let there = the_box(client, name)?;
+    let user = calling()?;
+    let uid = user.as_ref().map_or(0, |user| user.uid);
+    let home_is_hosts = user.is_some_and(|user| has_home_of(&there, &user));
+    Ok(Whose::of(client, &there, name, uid, home_is_hosts))
+}
+
+/// Adds to what is chosen what the command line says.
+fn choose(
+    matches: &ArgMatches,
+    client: &mut Client,
+    signals: &mut Signals,
+    whose: &Whose,
+    exports: &mut Exports,
+) -> Result<(), Error> {
+    let look = look(matches)?;
+    let wanted: Vec<&String> = matches.get_many("app").unwrap_or_default().collect();
+    if !wanted.is_empty() {
+        let nothing = Exports::default();
+        let offers = sync::ask(client, signals, whose, &nothing, Closeness::Quick)?;
+        for wanted in wanted {
+            let id = found(wanted, &offers, &whose.name)?.id.as_str().to_owned();
+            exports.chosen.except.remove(&id);
+            exports.chosen.apps.insert(id, look.clone());
+        }
+    }
+    if matches.get_flag("all-apps") {
+        exports.chosen.except.clear();
+        exports.chosen.all = Some(look);
+    }
+    let directory = shims_directory(matches)?;
+    for command in matches.get_many::<String>("bin").unwrap_or_default() {
+        let file = Path::new(command).file_name().filter(|file| !file.is_empty());
+        let file = file.ok_or_else(|| Error::Usage(format!("`{command}` is no command")))?;
+        let shimmed = Shimmed { command: command.clone(), sudo: matches.get_flag("sudo") };
+        exports.chosen.commands.insert(directory.join(file), shimmed);
+    }
+    let has_nothing = exports.chosen == Chosen::default() && exports.files.is_empty();
+    if has_nothing && !matches.get_flag("verify") {
+        let name = &whose.name;
+        return Err(Error::Usage(format!(
+            "nothing of `{name}` is exported, and nothing was named\nsee what it has: incusbox apps {name}\nexport it: incusbox export {name} --app NAME, --all-apps or --bin COMMAND"
+        )));
+    }
+    Ok(())
+}
+
+fn look(matches: &ArgMatches) -> Result<Look, Error> {
+    let text = |name: &str| matches.get_one::<String>(name).cloned();
+    let label = text("label");
+    if label.as_ref().is_some_and(|label| printable(label) != *label || label.chars().count() > 60)
+    {
+        return Err(Error::Usage(
+            "the label has characters that no name should have, or is longer than 60".to_owned(),
+        ));
+    }
+    let flags = shell_words::split(&text("extra-flags").unwrap_or_default())
+        .map_err(|_| Error::Usage("a quote in --extra-flags is not closed".to_owned()))?;
+    if flags.iter().any(|word| word.chars().any(char::is_control)) {
+        return Err(Error::Usage("--extra-flags has control characters".to_owned()));
+    }
+    Ok(Look { label, flags })
+}
+
+/// Where shims go.
+fn shims_directory(matches: &ArgMatches) -> Result<PathBuf, Error> {
+    if let Some(named) = matches.get_one::<String>("export-path") {
+        return std::path::absolute(named).map_err(host("looking at --export-path"));
+    }
+    let home = xdg::BaseDirectories::new().get_data_home();
+    let home = home.and_then(|_| std::env::home_dir());
+    let home = home.ok_or_else(|| Error::Usage("the variable HOME is not set".to_owned()))?;
+    Ok(home.join(".local/bin"))
+}
+
+/// The program that is meant: by id, by path, or by its name in any language of ours.
+fn found<'a>(wanted: &str, offers: &'a Offers, name: &BoxName) -> Result<&'a App, Error> {
+    let with_ending = format!("{wanted}.desktop");
+    let is_exact = |app: &&App| {
+        let id = app.id.as_str();
+        id == wanted || id == with_ending || app.path == wanted
+    };
+    if let Some(app) = offers.apps.iter().find(is_exact) {
+        return Ok(app);
+    }
+    let lower = wanted.to_lowercase();
+    let is_named = |app: &&App| app.names().iter().any(|name| name.to_lowercase() == lower);
+    let named: Vec<&App> = offers.apps.iter().filter(is_named).collect();
+    match named[..] {
+        [app] => Ok(app),
+        [] => {
+            if let Some(left) = offers
+                .left
+                .iter()
+                .find(|left| left.path == wanted || left.path.ends_with(&format!("/{with_ending}")))
+            {
+                return Err(Error::Usage(format!(
+                    "`{}` cannot be exported: {}",
+                    left.path, left.why
+                )));
+            }
+            let off = |app: &&App| distance(&app.name.to_lowercase(), &lower);
+            let near = offers.apps.iter().min_by_key(off);
+            let near = near.filter(|app| off(app) <= 1 + lower.len() / 3);
+            let meant = near.map(|app| format!("\ndid you mean: {}", app.name)).unwrap_or_default();
+            Err(Error::Usage(format!(
+                "`{name}` has no program `{wanted}`{meant}\nsee: incusbox apps --all {name}"
+            )))
+        }
+        _ => {
+            let ids: Vec<&str> = named.iter().map(|app| app.id.as_str()).collect();
+            Err(Error::Usage(format!(
+                "`{name}` has several programs called `{wanted}`\nname one by its id: {}",
+                ids.join(", ")
+            )))
+        }
+    }
+}
+
+/// Commands that were named now must be there; those of before may be away for a while.
+fn check_commands(matches: &ArgMatches, offers: &Offers, name: &BoxName) -> Result<(), Error> {
+    let mut commands = matches.get_many::<String>("bin").unwrap_or_default();
+    match commands.find(|command| !matches!(offers.programs.get(*command), Some(Some(_)))) {
+        Some(command) => Err(Error::Usage(format!(
+            "`{name}` has no command `{command}`\nlook for it there: incusbox run {name} -- sh -c 'command -v {command}'"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn list(matches: &ArgMatches, name: Option<&BoxName>) -> Result<ExitCode, Error> {
+    let manifest = manifest::look().map_err(host("reading the list of what is exported"))?;
+    let boxes =
+        manifest.boxes.iter().filter(|one| name.is_none_or(|name| name.as_str() == one.name));
+    let mut rows = Vec::new();
+    for one in boxes {
+        for (path, record) in &one.files {
+            // Icons come with what uses them.
+            if record.source.is_some() {
+                continue;
+            }
+            for user in &record.users {
+                let (kind, what) = user.split_once(':').unwrap_or_default();
+                let what = if kind == "command" {
+                    one.chosen.commands.get(path).map_or(what, |one| &one.command)
+                } else {
+                    what
+                };
+                rows.push(
+                    [one.name.as_str(), kind, what, &path.to_string_lossy()]
+                        .map(printable)
+                        .to_vec(),
+                );
+            }
+        }
+    }
+    if matches.get_flag("json") {
+        let all = rows
+            .iter()
+            .map(|row| json!({ "box": row[0], "kind": row[1], "what": row[2], "path": row[3] }));
+        print_json(&all.collect())?;
+    } else {
+        print(&table(&["BOX", "KIND", "WHAT", "FILE"], &rows))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

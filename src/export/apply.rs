@@ -1,0 +1,222 @@
+//! Makes the files on the host what a plan says, and no others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::digest::digest;
+use super::manifest::{Exports, Kept, Record};
+use super::plan::{Content, Plan, Wanted};
+use super::tree::{There, Tree};
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Files that are new or were written anew.
+    pub written: Vec<PathBuf>,
+    /// Files that are gone.
+    pub removed: Vec<PathBuf>,
+    /// Files that somebody had changed, and what they are called now.
+    pub aside: Vec<(PathBuf, PathBuf)>,
+    /// Places that have something else, which was left alone.
+    pub foreign: Vec<PathBuf>,
+}
+
+impl Done {
+    /// Whether nothing had to be done.
+    pub fn is_nothing(&self) -> bool {
+        *self == Done::default()
+    }
+
+    /// Everything that is not as it was.
+    pub fn changed(&self) -> impl Iterator<Item = &Path> {
+        self.written.iter().chain(&self.removed).map(PathBuf::as_path)
+    }
+}
+
+/// How closely is looked at what should be there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// At its size and times.
+    Quick,
+    /// At every byte.
+    Close,
+}
+
+/// A file to write.
+struct ToWrite {
+    path: PathBuf,
+    wanted: Wanted,
+    hash: String,
+    bytes: Vec<u8>,
+    is_new: bool,
+}
+
+/// Makes it so, for the box with this id. The list is saved before and after.
+///
+/// # Errors
+/// Of files; what was done by then is in the list, and the next time goes on from there.
+pub fn apply(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> io::Result<Done> {
+    let others = kept.manifest.boxes.iter().filter(|one| one.uuid != uuid);
+    let others: BTreeSet<PathBuf> = others.flat_map(|one| one.files.keys().cloned()).collect();
+    let Some(at) = kept.manifest.boxes.iter().position(|one| one.uuid == uuid) else {
+        return Ok(Done::default());
+    };
+    let mut tree = Tree::default();
+    let mut done = Done::default();
+    let mut aside = Vec::new();
+    let mut to_write = Vec::new();
+    let mut gone: BTreeMap<PathBuf, Record> = kept.manifest.boxes[at].files.clone();
+    let mut is_list_new = false;
+    for (path, wanted) in plan.files {
+        let record = gone.remove(&path);
+        if record.is_none() && others.contains(&path) {
+            done.foreign.push(path);
+            continue;
+        }
+        let last = record.as_ref().and_then(|record| record.seen.as_ref());
+        let there = tree.look(&path, last.filter(|_| look == Look::Quick))?;
+        let state = state(&there, record.as_ref());
+        let hash = match (&wanted.content, &record) {
+            (Content::Bytes(bytes), _) => digest(bytes),
+            (Content::Same, Some(Record { seen: Some(seen), .. })) => seen.hash.clone(),
+            (Content::Same, _) => continue,
+        };
+        let exports = &mut kept.manifest.boxes[at];
+        match state {
+            State::Foreign => {
+                done.foreign.push(path);
+                continue;
+            }
+            State::Changed => aside.push(path.clone()),
+            State::Absent => {}
+            State::Ours(has) if has == hash => {
+                is_list_new |= keep(exports, path, wanted, there);
+                continue;
+            }
+            State::Ours(_) => {}
+        }
+        let Content::Bytes(bytes) = wanted.content.clone() else {
+            // A picture that is gone or changed, and was not sent: the next time it is.
+            is_list_new |= forget_source(exports, &path);
+            continue;
+        };
+        let is_new = !matches!(state, State::Ours(_));
+        to_write.push(ToWrite { path, wanted, hash, bytes, is_new });
+    }
+    let mut to_remove = Vec::new();
+    for (path, record) in gone {
+        let last = record.seen.as_ref().filter(|_| look == Look::Quick);
+        match state(&tree.look(&path, last)?, Some(&record)) {
+            State::Ours(_) | State::Absent => to_remove.push(path),
+            State::Changed => {
+                aside.push(path.clone());
+                to_remove.push(path);
+            }
+            // It was announced and never written.
+            State::Foreign => {
+                kept.manifest.boxes[at].files.remove(&path);
+                is_list_new = true;
+            }
+        }
+    }
+    // An entry comes after its icon, and goes before it.
+    to_write.sort_by_key(|one| is_entry(&one.path));
+    to_remove.sort_by_key(|path| !is_entry(path));
+    if to_write.is_empty() && to_remove.is_empty() && aside.is_empty() {
+        if is_list_new {
+            kept.save()?;
+        }
+        return Ok(done);
+    }
+    announce(&mut kept.manifest.boxes[at], &to_write);
+    kept.save()?;
+    for path in aside {
+        let now = tree.set_aside(&path)?;
+        done.aside.push((path, now));
+    }
+    let written = write(&mut tree, &to_write);
+    let exports = &mut kept.manifest.boxes[at];
+    if written.is_ok() {
+        for ToWrite { path, wanted, hash, .. } in to_write {
+            let stamp = tree.stamp(&path).unwrap_or_default();
+            let seen = Some(super::tree::Seen { hash, stamp });
+            let record = Record { seen, next: None, users: wanted.users, source: wanted.source };
+            exports.files.insert(path.clone(), record);
+            done.written.push(path);
+        }
+        for path in to_remove {
+            tree.remove(&path)?;
+            exports.files.remove(&path);
+            done.removed.push(path);
+        }
+        tree.flush_directories()?;
+    }
+    kept.manifest.tidy();
+    let saved = kept.save();
+    written.and(saved).map(|()| done)
+}
+
+fn is_entry(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "desktop")
+}
+
+/// Says in the list what is about to be written.
+fn announce(exports: &mut Exports, to_write: &[ToWrite]) {
+    for one in to_write {
+        let record = exports.files.entry(one.path.clone()).or_default();
+        record.next = Some(one.hash.clone());
+        record.users.extend(one.wanted.users.iter().cloned());
+    }
+}
+
+fn write(tree: &mut Tree, to_write: &[ToWrite]) -> io::Result<()> {
+    let written = to_write
+        .iter()
+        .try_for_each(|one| tree.write(&one.path, &one.bytes, one.wanted.mode, one.is_new));
+    match written {
+        Ok(()) => tree.commit(),
+        Err(error) => {
+            tree.discard_all();
+            Err(error)
+        }
+    }
+}
+
+/// What is at a path, as to whom it belongs.
+enum State {
+    Absent,
+    /// Ours, with this hash.
+    Ours(String),
+    /// It was ours, and somebody changed it.
+    Changed,
+    /// It never was.
+    Foreign,
+}
+
+fn state(there: &There, record: Option<&Record>) -> State {
+    match (there, record) {
+        (There::Nothing, _) => State::Absent,
+        (There::File(seen), Some(record)) if record.is_ours(&seen.hash) => {
+            State::Ours(seen.hash.clone())
+        }
+        // What was announced and is not there was not written: nothing there is ours.
+        (_, Some(record)) if record.seen.is_some() => State::Changed,
+        _ => State::Foreign,
+    }
+}
+
+/// Notes a file that is as it should be; whether that changed the list.
+fn keep(exports: &mut Exports, path: PathBuf, wanted: Wanted, there: There) -> bool {
+    let There::File(seen) = there else { return false };
+    let Wanted { users, source, .. } = wanted;
+    let record = Record { seen: Some(seen), next: None, users, source };
+    exports.files.insert(path, record.clone()) != Some(record)
+}
+
+fn forget_source(exports: &mut Exports, path: &Path) -> bool {
+    exports.files.get_mut(path).is_some_and(|record| record.source.take().is_some())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+use crate::export::manifest::Chosen;
+
+/// A home with a list of exports, removed at the end.
+struct Home(PathBuf);
+
+impl Home {
+    fn new() -> Home {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path =
+            std::env::temp_dir().join(format!("incusbox-apply-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a directory");
+        Home(path)
+    }
+
+    fn kept(&self) -> Kept {
+        let mut kept = Kept::take_in(&self.0).expect("the list");
+        kept.manifest.exports("dev", "default", "u1").chosen.all = Some(Default::default());
+        kept
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join("share").join(name)
+    }
+
+    fn plan(&self, files: &[(&str, &str)]) -> Plan {
+        let wanted = |text: &str| Wanted {
+            content: Content::Bytes(text.as_bytes().to_vec()),
+            mode: 0o644,
+            users: BTreeSet::from(["app:a".to_owned()]),
+            source: None,
+        };
+        let files = files.iter().map(|(name, text)| (self.path(name), wanted(text)));
+        Plan { files: files.collect(), ..Plan::default() }
+    }
+
+    fn make(&self, files: &[(&str, &str)]) -> Done {
+        apply(&mut self.kept(), "u1", self.plan(files), Look::Quick).expect("applied")
+    }
+
+    fn read(&self, name: &str) -> Option<String> {
+        std::fs::read_to_string(self.path(name)).ok()
+    }
+
+    /// Everything below the home but the list.
+    fn names(&self) -> Vec<String> {
+        let there = std::fs::read_dir(self.0.join("share"));
+        let mut names: Vec<String> = there
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _leftovers_of_a_failed_test = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn files_are_made_changed_and_taken_away() {
+    let home = Home::new();
+    let done = home.make(&[("a.desktop", "1"), ("b.png", "2")]);
+    assert_eq!(done.written, [home.path("b.png"), home.path("a.desktop")], "icons come first");
+    assert!(home.make(&[("a.desktop", "1"), ("b.png", "2")]).is_nothing());
+    assert_eq!(home.make(&[("a.desktop", "3"), ("b.png", "2")]).written, [home.path("a.desktop")]);
+    assert_eq!(home.read("a.desktop").as_deref(), Some("3"));
+    assert_eq!(home.make(&[]).removed, [home.path("a.desktop"), home.path("b.png")]);
+    assert_eq!(home.names(), [""; 0]);
+}
+
+#[test]
+fn nothing_is_written_where_nothing_changed() {
+    let home = Home::new();
+    home.make(&[("a", "1")]);
+    let before =
+        std::fs::metadata(home.0.join("exports.json")).expect("a list").modified().expect("a time");
+    home.make(&[("a", "1")]);
+    let after =
+        std::fs::metadata(home.0.join("exports.json")).expect("a list").modified().expect("a time");
+    assert_eq!(before, after);
+}
+
+#[test]
+fn what_is_not_ours_is_left_alone() {
+    let home = Home::new();
+    std::fs::create_dir_all(home.path("")).expect("a directory");
+    std::fs::write(home.path("a"), "theirs").expect("a file");
+    std::os::unix::fs::symlink("/etc/passwd", home.path("b")).expect("a link");
+    let done = home.make(&[("a", "1"), ("b", "2")]);
+    assert_eq!(done.foreign, [home.path("a"), home.path("b")]);
+    home.make(&[]);
+    assert_eq!(home.read("a").as_deref(), Some("theirs"));
+    assert_eq!(home.names(), ["a", "b"]);
+}
+
+#[test]
+fn what_somebody_changed_is_set_aside() {
+    let home = Home::new();
+    home.make(&[("a", "1"), ("b", "1"), ("c", "1")]);
+    for name in ["a", "b"] {
+        std::fs::write(home.path(name), "changed").expect("a file");
+    }
+    std::fs::remove_file(home.path("c")).expect("a file");
+    std::os::unix::fs::symlink("/etc/passwd", home.path("c")).expect("a link");
+    let done = home.make(&[("a", "2"), ("c", "1")]);
+    assert_eq!(done.aside.len(), 3, "{done:?}");
+    assert_eq!(home.names(), ["a", "a.changed-1", "b.changed-1", "c", "c.changed-1"]);
+    assert_eq!(home.read("a").as_deref(), Some("2"));
+    assert_eq!(home.read("a.changed-1").as_deref(), Some("changed"));
+    assert_eq!(home.read("c").as_deref(), Some("1"));
+}
+
+#[test]
+fn what_was_lost_comes_back() {
+    let home = Home::new();
+    home.make(&[("a", "1")]);
+    std::fs::remove_file(home.path("a")).expect("a file");
+    assert_eq!(home.make(&[("a", "1")]).written, [home.path("a")]);
+    assert_eq!(home.read("a").as_deref(), Some("1"));
+}
+
+#[test]
+fn a_crash_between_the_list_and_the_files_is_gone_on_from() {
+    let home = Home::new();
+    home.make(&[("a", "old"), ("gone", "old")]);
+    // As after a crash: the list says what was about to be, some of it is done.
+    let mut kept = home.kept();
+    for (name, text) in [("a", "new"), ("b", "new"), ("never", "new")] {
+        let record =
+            kept.manifest.exports("dev", "default", "u1").files.entry(home.path(name)).or_default();
+        record.next = Some(digest(text.as_bytes()));
+    }
+    kept.save().expect("saved");
+    drop(kept);
+    for name in ["a", "b"] {
+        std::fs::write(home.path(name), "new").expect("a file");
+    }
+    std::fs::write(home.path("never"), "somebody's").expect("a file");
+    let done = home.make(&[("a", "new")]);
+    assert!(done.aside.is_empty(), "{done:?}");
+    assert_eq!(home.names(), ["a", "never"]);
+    assert_eq!(home.read("never").as_deref(), Some("somebody's"));
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_leaves_all_as_it_was() {
+    let home = Home::new();
+    home.make(&[("a", "1")]);
+    std::fs::write(home.path("file"), "").expect("a file");
+    let plan = home.plan(&[("a", "2"), ("file/b", "2")]);
+    assert!(apply(&mut home.kept(), "u1", plan, Look::Quick).is_err());
+    assert_eq!(home.read("a").as_deref(), Some("1"));
+    assert_eq!(home.names(), ["a", "file"], "nothing half made is left");
+    assert_eq!(home.make(&[("a", "2")]).written, [home.path("a")]);
+}
+
+#[test]
+fn a_file_of_another_boxs_is_not_taken() {
+    let home = Home::new();
+    home.make(&[("a", "1")]);
+    let mut kept = home.kept();
+    kept.manifest.exports("other", "default", "u2").chosen = Chosen::default();
+    let done = apply(&mut kept, "u2", home.plan(&[("a", "2")]), Look::Quick).expect("applied");
+    assert_eq!(done.foreign, [home.path("a")]);
+    assert_eq!(home.read("a").as_deref(), Some("1"));
+}
+
+#[test]
+fn a_list_of_another_version_is_not_touched() {
+    let home = Home::new();
+    let path = home.0.join("exports.json");
+    for text in ["{\"version\":2,\"boxes\":[]}", "{", ""] {
+        std::fs::write(&path, text).expect("a file");
+        let error = Kept::take_in(&home.0).expect_err(text).to_string();
+        assert!(error.contains("move it away"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).expect("a file"), text);
+    }
+}

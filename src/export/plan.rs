@@ -1,0 +1,262 @@
+//! Which files there shall be on the host for what was chosen of a box. Nothing here touches a file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::digest::digest;
+use super::entry::{self, Subject};
+use super::manifest::{Exports, Look};
+use super::offers::{App, Offers, Pictured, Shown};
+use super::shim;
+use crate::desktop::picture::{self, Kind, Picture};
+use crate::names::{BoxName, DesktopId};
+
+/// The sizes in pixels that the theme of programs' icons has directories for.
+///
+/// Source: hicolor-icon-theme 0.17, `index.theme`.
+const SIZES: [u32; 13] = [16, 22, 24, 32, 36, 48, 64, 72, 96, 128, 192, 256, 512];
+/// The modes of what is read, and of what is run.
+const READ: u32 = 0o644;
+const RUN: u32 = 0o755;
+
+/// Where files of a kind go on the host, and what is there.
+#[derive(Clone, Debug, Default)]
+pub struct Ground {
+    /// `$XDG_DATA_HOME`.
+    pub data: PathBuf,
+    /// `incusbox-run`, by its path.
+    pub runner: String,
+    /// The ids of entries that are not this box's.
+    pub ids: BTreeSet<String>,
+    /// The project, where `incusbox-run` has to be told.
+    pub project: Option<String>,
+}
+
+/// What a file shall have in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// This.
+    Bytes(Vec<u8>),
+    /// What it has.
+    Same,
+}
+
+/// A file that shall be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// What is in it.
+    pub content: Content,
+    /// Its permissions.
+    pub mode: u32,
+    /// Whose it is.
+    pub users: BTreeSet<String>,
+    /// A picture's path in the box, and what tells whether it is still the same.
+    pub source: Option<(String, String)>,
+}
+
+/// Everything that shall be there.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The files, by their paths.
+    pub files: BTreeMap<PathBuf, Wanted>,
+    /// What was chosen and cannot be, by what the user calls it, and why.
+    pub refused: Vec<(String, String)>,
+    /// What was chosen and is not in the box at present.
+    pub missing: Vec<String>,
+}
+
+/// Who uses the files of a program's.
+pub fn user_of_app(id: &str) -> String {
+    format!("app:{id}")
+}
+
+/// Who uses a shim.
+pub fn user_of_command(path: &Path) -> String {
+    format!("command:{}", path.display())
+}
+
+/// Makes the plan.
+pub fn plan(name: &BoxName, exports: &Exports, offers: &Offers, ground: &Ground) -> Plan {
+    let mut plan = Plan::default();
+    let chosen = &exports.chosen;
+    for app in &offers.apps {
+        let own = chosen.apps.get(app.id.as_str());
+        let is_meant = app.shown == Shown::Yes && !chosen.except.contains(app.id.as_str());
+        let Some(look) = own.or(chosen.all.as_ref().filter(|_| is_meant)) else { continue };
+        if let Err(why) = plan.add_app(name, app, look, exports, offers, ground) {
+            plan.refused.push((app.id.as_str().to_owned(), why));
+        }
+    }
+    let is_there = |id: &String| offers.apps.iter().any(|app| app.id.as_str() == id);
+    plan.missing.extend(chosen.apps.keys().filter(|id| !is_there(id)).cloned());
+    for (path, shimmed) in &chosen.commands {
+        let Some(Some(command)) = offers.programs.get(&shimmed.command) else {
+            plan.missing.push(shimmed.command.clone());
+            continue;
+        };
+        match shim::text(&ground.runner, name, ground.project.as_deref(), command, shimmed.sudo) {
+            Ok(bytes) => plan.add(path, bytes, RUN, user_of_command(path)),
+            Err(why) => plan.refused.push((shimmed.command.clone(), why.to_owned())),
+        }
+    }
+    plan
+}
+
+impl Plan {
+    fn add_app(
+        &mut self,
+        name: &BoxName,
+        app: &App,
+        look: &Look,
+        exports: &Exports,
+        offers: &Offers,
+        ground: &Ground,
+    ) -> Result<(), String> {
+        let user = user_of_app(app.id.as_str());
+        let applications = ground.data.join("applications");
+        let own_id = own_id(name, app, &user, &applications, exports, ground)?;
+        let label = match &look.label {
+            Some(label) => label.as_str(),
+            None if own_id != app.id => name.as_str(),
+            None => "",
+        };
+        let subject = Subject {
+            name,
+            project: ground.project.as_deref(),
+            id: &app.id,
+            path: &app.path,
+            runner: &ground.runner,
+            label,
+            flags: &look.flags,
+        };
+        let icons = std::cell::RefCell::new(Vec::new());
+        let on_host = |icon: &str| {
+            let own = icon_name(name, ground.project.as_deref(), icon);
+            let files = self.pictures(&own, offers.pictures.get(icon)?, exports, ground);
+            let is_there = !files.is_empty();
+            icons.borrow_mut().extend(files);
+            is_there.then_some(own)
+        };
+        let bytes = entry::rewritten(&app.bytes, &subject, &on_host)?;
+        for (path, mut wanted) in icons.into_inner() {
+            wanted.users.insert(user.clone());
+            let there = self.files.entry(path).or_insert(wanted);
+            there.users.insert(user.clone());
+        }
+        self.add(&applications.join(own_id.as_str()), bytes, READ, user);
+        Ok(())
+    }
+
+    fn add(&mut self, path: &Path, bytes: Vec<u8>, mode: u32, user: String) {
+        let users = [user].into();
+        let wanted = Wanted { content: Content::Bytes(bytes), mode, users, source: None };
+        self.files.insert(path.to_owned(), wanted);
+    }
+
+    /// The files of an icon that is called `own` on the host: of each size the best picture.
+    fn pictures(
+        &self,
+        own: &str,
+        pictures: &[Pictured],
+        exports: &Exports,
+        ground: &Ground,
+    ) -> BTreeMap<PathBuf, Wanted> {
+        let theme = ground.data.join("icons/hicolor");
+        // By directory: one picture for each size, however far off it is.
+        let mut best: BTreeMap<PathBuf, (u32, PathBuf, Wanted)> = BTreeMap::new();
+        for Pictured { path, stamp, bytes } in pictures {
+            let source = Some((path.clone(), stamp.clone()));
+            let (place, off, content) = match bytes {
+                Some(bytes) => {
+                    let Ok(seen) = picture::look(bytes) else { continue };
+                    let (directory, off) = directory(own, seen);
+                    let file = format!("{directory}/apps/{own}.{}", seen.kind.ending());
+                    (theme.join(file), off, Content::Bytes(bytes.clone()))
+                }
+                // Known by the record alone, which says where it went.
+                None => {
+                    let known = exports.files.iter().find(|(file, record)| {
+                        record.source == source && file.file_stem().is_some_and(|stem| stem == own)
+                    });
+                    let Some((file, _)) = known else { continue };
+                    (file.clone(), 0, Content::Same)
+                }
+            };
+            let wanted = Wanted { content, mode: READ, users: BTreeSet::new(), source };
+            let size = place.parent().unwrap_or(&theme).to_owned();
+            match best.get(&size) {
+                Some((known, _, _)) if *known <= off => {}
+                _ => drop(best.insert(size, (off, place, wanted))),
+            }
+        }
+        best.into_values().map(|(_, place, wanted)| (place, wanted)).collect()
+    }
+}
+
+/// The directory of the theme's for a picture of the icon `own`, and how far its size is off.
+fn directory(own: &str, seen: Picture) -> (String, u32) {
+    match seen.size {
+        None if own.ends_with("-symbolic") => ("symbolic".to_owned(), 0),
+        None => ("scalable".to_owned(), 0),
+        Some((width, height)) => {
+            let side = width.max(height);
+            let size = nearest(side);
+            // Pixels as C have no transparency but all or nothing.
+            let is_old = u32::from(seen.kind == Kind::Xpm);
+            (format!("{size}x{size}"), 2 * size.abs_diff(side) + is_old)
+        }
+    }
+}
+
+/// The id on the host: the box's, for then windows, pinned programs and defaults belong to it; where
+/// the host or another box has it, one with the box's name. What a program has it keeps.
+fn own_id(
+    name: &BoxName,
+    app: &App,
+    user: &str,
+    applications: &Path,
+    exports: &Exports,
+    ground: &Ground,
+) -> Result<DesktopId, String> {
+    let box_name = match &ground.project {
+        Some(project) => format!("{project}.{name}"),
+        None => name.to_string(),
+    };
+    let other = DesktopId::new(&format!("incusbox.{box_name}.{}", app.id.as_str()));
+    let other = other.map_err(|error| error.to_string())?;
+    let has = |id: &DesktopId| {
+        let record = exports.files.get(&applications.join(id.as_str()));
+        record.is_some_and(|record| record.users.contains(user))
+    };
+    let free = |id: &DesktopId| !ground.ids.contains(id.as_str());
+    match () {
+        () if free(&other) && has(&other) => Ok(other),
+        () if free(&app.id) => Ok(app.id.clone()),
+        () if free(&other) => Ok(other),
+        () => {
+            Err(format!("the host has entries called {} and {}", app.id.as_str(), other.as_str()))
+        }
+    }
+}
+
+/// What an icon of the box's is called on the host: what no other is called.
+fn icon_name(name: &BoxName, project: Option<&str>, icon: &str) -> String {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.+".contains(&b);
+    let stem =
+        icon.strip_suffix(".png").or(icon.strip_suffix(".svg")).or(icon.strip_suffix(".xpm"));
+    let plain = stem.unwrap_or(icon);
+    let own = match plain.bytes().all(is_plain) && plain.len() <= 150 {
+        true => plain.to_owned(),
+        false => digest(icon.as_bytes())[..16].to_owned(),
+    };
+    let project = project.map(|project| format!("{project}.")).unwrap_or_default();
+    format!("incusbox.{project}{name}.{own}")
+}
+
+/// The size of the theme's that is the nearest.
+fn nearest(side: u32) -> u32 {
+    SIZES.into_iter().min_by_key(|size| size.abs_diff(side)).unwrap_or(SIZES[0])
+}
+
+#[cfg(test)]
+mod tests;

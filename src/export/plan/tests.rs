@@ -1,0 +1,167 @@
+use super::*;
+use crate::export::manifest::{Record, Shimmed};
+
+const ENTRY: &str = "[Desktop Entry]\nType=Application\nName=Edit\nExec=edit %f\nIcon=edit\n";
+
+fn png(side: u32) -> Vec<u8> {
+    let header = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR";
+    [&header[..], &side.to_be_bytes(), &side.to_be_bytes(), b"\x08\x06\0\0\0rest"].concat()
+}
+
+fn pictured(path: &str, bytes: Option<Vec<u8>>) -> Pictured {
+    Pictured { path: path.to_owned(), stamp: "1".to_owned(), bytes }
+}
+
+fn offers(id: &str, pictures: Vec<Pictured>) -> Offers {
+    let app = App {
+        id: DesktopId::new(id).expect("an id"),
+        path: format!("/usr/share/applications/{id}"),
+        name: "Edit".to_owned(),
+        comment: String::new(),
+        icon: "edit".to_owned(),
+        shown: Shown::Yes,
+        bytes: ENTRY.as_bytes().to_vec(),
+    };
+    let mut offers = Offers::default();
+    offers.apps.push(app);
+    offers.pictures.insert("edit".to_owned(), pictures);
+    offers
+}
+
+fn ground(ids: &[&str]) -> Ground {
+    Ground {
+        data: "/d".into(),
+        runner: "/usr/bin/incusbox-run".to_owned(),
+        ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        project: None,
+    }
+}
+
+fn all() -> Exports {
+    let mut exports = Exports::default();
+    exports.chosen.all = Some(Look::default());
+    exports
+}
+
+fn paths(plan: &Plan) -> Vec<&str> {
+    plan.files.keys().map(|path| path.to_str().expect("text")).collect()
+}
+
+fn text(plan: &Plan, path: &str) -> String {
+    match &plan.files[Path::new(path)].content {
+        Content::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Content::Same => panic!("{path}"),
+    }
+}
+
+fn dev() -> BoxName {
+    BoxName::new("dev").expect("a name")
+}
+
+#[test]
+fn pictures_go_where_their_sizes_are() {
+    let svg = b"<svg/>".to_vec();
+    let xpm = b"/* XPM */\n\"48 48 2 1\",".to_vec();
+    let offers = offers(
+        "org.edit.desktop",
+        vec![
+            pictured("/old.xpm", Some(xpm)),
+            pictured("/47.png", Some(png(47))),
+            pictured("/48.png", Some(png(48))),
+            pictured("/b/48.png", Some([png(48), b"other".to_vec()].concat())),
+            pictured("/1000.png", Some(png(1000))),
+            pictured("/x.svg", Some(svg)),
+            pictured("/no.png", Some(b"#!/bin/sh".to_vec())),
+        ],
+    );
+    let plan = plan(&dev(), &all(), &offers, &ground(&[]));
+    let expected = [
+        "/d/applications/org.edit.desktop",
+        "/d/icons/hicolor/48x48/apps/incusbox.dev.edit.png",
+        "/d/icons/hicolor/512x512/apps/incusbox.dev.edit.png",
+        "/d/icons/hicolor/scalable/apps/incusbox.dev.edit.svg",
+    ];
+    assert_eq!(paths(&plan), expected);
+    assert_eq!(plan.files[Path::new(expected[1])].content, Content::Bytes(png(48)));
+    assert!(text(&plan, expected[0]).contains("\nIcon=incusbox.dev.edit\n"));
+}
+
+#[test]
+fn a_program_without_a_picture_has_an_icon_that_is_seen() {
+    let plan = plan(&dev(), &all(), &offers("a.desktop", Vec::new()), &ground(&[]));
+    assert_eq!(paths(&plan), ["/d/applications/a.desktop"]);
+    assert!(text(&plan, "/d/applications/a.desktop").contains("\nIcon=application-x-executable\n"));
+}
+
+#[test]
+fn what_the_host_has_too_is_told_apart() {
+    let offers = offers("a.desktop", Vec::new());
+    let own = "/d/applications/incusbox.dev.a.desktop";
+    let first = plan(&dev(), &all(), &offers, &ground(&["a.desktop"]));
+    assert_eq!(paths(&first), [own]);
+    assert!(text(&first, own).contains("\nName=Edit (dev)\n"));
+    assert!(text(&first, own).contains("\nStartupWMClass=a\n"));
+
+    // What it is called once it stays, for it may be pinned.
+    let mut exports = all();
+    let record = Record { users: ["app:a.desktop".to_owned()].into(), ..Record::default() };
+    exports.files.insert(own.into(), record);
+    assert_eq!(paths(&plan(&dev(), &exports, &offers, &ground(&[]))), [own]);
+
+    let both = plan(&dev(), &all(), &offers, &ground(&["a.desktop", "incusbox.dev.a.desktop"]));
+    assert_eq!(paths(&both), [""; 0]);
+    assert!(both.refused[0].1.contains("the host has entries"), "{both:?}");
+}
+
+#[test]
+fn what_was_chosen_counts_before_all_and_what_was_excepted_never() {
+    let offers = offers("a.desktop", Vec::new());
+    let mut exports = all();
+    exports.chosen.except.insert("a.desktop".to_owned());
+    assert_eq!(paths(&plan(&dev(), &exports, &offers, &ground(&[]))), [""; 0]);
+    let label = Look { label: Some("work".to_owned()), flags: vec!["-x".to_owned()] };
+    exports.chosen.apps.insert("a.desktop".to_owned(), label);
+    exports.chosen.apps.insert("b.desktop".to_owned(), Look::default());
+    let made = plan(&dev(), &exports, &offers, &ground(&[]));
+    let entry = text(&made, "/d/applications/a.desktop");
+    assert!(
+        entry.contains("Name=Edit (work)\n") && entry.contains("-- edit -x @@ %f @@\n"),
+        "{entry}"
+    );
+    assert_eq!(made.missing, ["b.desktop"]);
+}
+
+#[test]
+fn a_picture_that_is_the_same_keeps_its_place() {
+    let path = "/d/icons/hicolor/48x48/apps/incusbox.dev.edit.png";
+    let mut exports = all();
+    let source = Some(("/48.png".to_owned(), "1".to_owned()));
+    exports.files.insert(path.into(), Record { source, ..Record::default() });
+    let offers = offers("a.desktop", vec![pictured("/48.png", None)]);
+    let made = plan(&dev(), &exports, &offers, &ground(&[]));
+    assert_eq!(made.files[Path::new(path)].content, Content::Same);
+}
+
+#[test]
+fn the_names_of_icons_are_those_of_files() {
+    let of = |icon: &str| icon_name(&dev(), None, icon);
+    assert_eq!(of("org.edit.png"), "incusbox.dev.org.edit");
+    for icon in ["/opt/x/a.png", "../a", "a b", "ü", &"x".repeat(200)] {
+        let name = of(icon);
+        let hash = name.strip_prefix("incusbox.dev.").expect("a prefix");
+        assert!(hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()), "{name}");
+    }
+}
+
+#[test]
+fn a_command_has_a_shim_as_long_as_it_is_there() {
+    let mut exports = Exports::default();
+    let shimmed = Shimmed { command: "tool".to_owned(), sudo: true };
+    exports.chosen.commands.insert("/home/u/bin/tool".into(), shimmed);
+    let mut offers = Offers::default();
+    assert_eq!(plan(&dev(), &exports, &offers, &ground(&[])).missing, ["tool"]);
+    offers.programs.insert("tool".to_owned(), Some("/usr/bin/tool".to_owned()));
+    let made = plan(&dev(), &exports, &offers, &ground(&[]));
+    assert_eq!(made.files[Path::new("/home/u/bin/tool")].mode, 0o755);
+    assert!(text(&made, "/home/u/bin/tool").ends_with("command=/usr/bin/tool\noption=--root\n"));
+}

@@ -1,0 +1,78 @@
+//! Tells the desktop that files changed: what it does not see by itself, or not at once. A tool that
+//! is not there has nothing to tell.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+/// The longest that a tool may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Does what the changed files ask for, icons first. Returns what went wrong, in sentences.
+pub fn refresh<'a>(data: &Path, changed: impl Iterator<Item = &'a Path>) -> Vec<String> {
+    let (theme, applications) = (data.join("icons/hicolor"), data.join("applications"));
+    let (mut has_icons, mut has_entries) = (false, false);
+    for path in changed {
+        has_icons |= path.starts_with(&theme);
+        has_entries |= path.starts_with(&applications);
+    }
+    let mut wrong = Vec::new();
+    if has_icons {
+        // What a cache of icons is older than, it does not hold for. (GTK, `gtkiconcache.c`)
+        let touched = std::fs::File::open(&theme)
+            .and_then(|directory| directory.set_modified(SystemTime::now()));
+        if let Err(error) = touched {
+            wrong.push(format!("`{}` could not be touched: {error}", theme.display()));
+        }
+    }
+    let mut run = |program: &str, words: &[&str]| match ended(program, words) {
+        Ok(()) => {}
+        Err(why) => wrong.push(format!("`{program}` {why}")),
+    };
+    if has_entries {
+        run("update-desktop-database", &["-q", &applications.to_string_lossy()]);
+    }
+    let is_kde = std::env::var("XDG_CURRENT_DESKTOP")
+        .is_ok_and(|names| names.split(':').any(|name| name == "KDE"));
+    if has_entries && is_kde {
+        let version = std::env::var("KDE_SESSION_VERSION").unwrap_or_default();
+        let program = if version == "5" { "kbuildsycoca5" } else { "kbuildsycoca6" };
+        run(program, &[]);
+    }
+    if has_icons && is_kde {
+        let signal = [
+            "--session",
+            "--type=signal",
+            "/KIconLoader",
+            "org.kde.KIconLoader.iconChanged",
+            "int32:0",
+        ];
+        run("dbus-send", &signal);
+    }
+    wrong
+}
+
+/// Runs a tool, if it is there.
+fn ended(program: &str, words: &[&str]) -> Result<(), String> {
+    let mut command = Command::new(program);
+    command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    use std::io::ErrorKind::{NotFound, PermissionDenied};
+    let mut child = match command.spawn() {
+        // Denied is what a directory of PATH says that the user may not enter.
+        Err(error) if matches!(error.kind(), NotFound | PermissionDenied) => return Ok(()),
+        other => other.map_err(|error| format!("does not start: {error}"))?,
+    };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match child.try_wait().map_err(|error| error.to_string())? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => return Err(format!("failed: {status}")),
+            None if Instant::now() > deadline => {
+                let _ended_just_now = child.kill();
+                let _so = child.wait();
+                return Err(format!("did not end within {} s", PATIENCE.as_secs()));
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Files on the host, each old or new and never half: written beside their place, flushed, renamed.
+//!
+//! A directory is opened once and all that happens in it is told by its descriptor, so nothing that
+//! moves meanwhile leads anywhere else. Links to directories are followed, for people keep such in
+//! their homes; a file's place is never followed.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, Stat};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::digest::digest;
+
+/// No file of ours is larger, in bytes: a picture.
+const MOST_BYTES: u64 = 8 << 20;
+/// From how many files on the whole file system is flushed at once, which is quicker then.
+const MANY: usize = 32;
+
+/// What is in a file's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum There {
+    /// Nothing.
+    Nothing,
+    /// A regular file.
+    File(Seen),
+    /// Something else, or what nobody may read.
+    Other,
+}
+
+/// A regular file that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seen {
+    /// The SHA-256 of what is in it.
+    pub hash: String,
+    /// What tells without reading whether it is still the same.
+    pub stamp: String,
+}
+
+/// The directories that were opened.
+#[derive(Debug, Default)]
+pub struct Tree {
+    directories: BTreeMap<PathBuf, OwnedFd>,
+    /// Files that were written and are not in their places yet.
+    written: Vec<Written>,
+    /// Directories with changes to flush.
+    changed: Vec<PathBuf>,
+}
+
+#[derive(Debug)]
+struct Written {
+    path: PathBuf,
+    temporary: String,
+    file: File,
+    is_new: bool,
+}
+
+impl Tree {
+    /// What is at `path`. The stamp of what was seen there last spares reading it.
+    ///
+    /// # Errors
+    /// Of opening its directory.
+    pub fn look(&mut self, path: &Path, last: Option<&Seen>) -> io::Result<There> {
+        let (parent, name) = split(path)?;
+        let directory = match self.directory(parent, false) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(There::Nothing),
+            other => other?,
+        };
+        let stat = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(There::Nothing),
+            other => other?,
+        };
+        let is_file = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
+        if !is_file || u64::try_from(stat.st_size).is_ok_and(|size| size > MOST_BYTES) {
+            return Ok(There::Other);
+        }
+        if let Some(seen) = last.filter(|seen| seen.stamp == stamp(&stat)) {
+            return Ok(There::File(seen.clone()));
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Ok(opened) = rustix::fs::openat(directory, name, flags, Mode::empty()) else {
+            return Ok(There::Other);
+        };
+        let mut bytes = Vec::new();
+        File::from(opened).take(MOST_BYTES).read_to_end(&mut bytes)?;
+        Ok(There::File(Seen { hash: digest(&bytes), stamp: stamp(&stat) }))
+    }
+
+    /// Writes a file beside its place. `is_new`: nothing may be in its place then.
+    ///
+    /// # Errors
+    /// Of the directory and the file, which is taken away again.
+    pub fn write(&mut self, path: &Path, bytes: &[u8], mode: u32, is_new: bool) -> io::Result<()> {
+        let (parent, _) = split(path)?;
+        let number = self.written.len();
+        let temporary = format!(".incusbox-{}-{number}.tmp", std::process::id());
+        let directory = self.directory(parent, true)?;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(directory, &temporary, flags, Mode::from_raw_mode(mode))?;
+        let mut file = File::from(opened);
+        let done = file.write_all(bytes);
+        self.written.push(Written { path: path.to_owned(), temporary, file, is_new });
+        done
+    }
+
+    /// Puts everything into its place that was written.
+    ///
+    /// # Errors
+    /// The first that occurs; what is in its place by then stays there, the rest is taken away.
+    pub fn commit(&mut self) -> io::Result<()> {
+        let written = std::mem::take(&mut self.written);
+        let done = self.put(&written);
+        if done.is_err() {
+            self.discard(&written);
+        }
+        let flushed = self.flush_directories();
+        done.and(flushed)
+    }
+
+    fn put(&mut self, written: &[Written]) -> io::Result<()> {
+        match written {
+            [one, ..] if written.len() >= MANY => rustix::fs::syncfs(&one.file)?,
+            few => few.iter().try_for_each(|one| one.file.sync_all())?,
+        }
+        for Written { path, temporary, is_new, .. } in written {
+            let (parent, name) = split(path)?;
+            let directory = self.directory(parent, false)?;
+            let flags = if *is_new { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
+            match rustix::fs::renameat_with(directory, temporary, directory, name, flags) {
+                // Not all file systems know it; the place was looked at a moment ago.
+                Err(Errno::INVAL) => rustix::fs::renameat(directory, temporary, directory, name)?,
+                other => other?,
+            }
+            self.note(parent);
+        }
+        Ok(())
+    }
+
+    /// Takes away everything that was written and not put into its place.
+    pub fn discard_all(&mut self) {
+        let written = std::mem::take(&mut self.written);
+        self.discard(&written);
+    }
+
+    fn discard(&mut self, written: &[Written]) {
+        for Written { path, temporary, .. } in written {
+            let Ok((parent, _)) = split(path) else { continue };
+            if let Ok(directory) = self.directory(parent, false) {
+                let _in_its_place = rustix::fs::unlinkat(directory, temporary, AtFlags::empty());
+            }
+        }
+    }
+
+    /// Removes a file. One that is not there is no error.
+    ///
+    /// # Errors
+    /// Of the directory and the file.
+    pub fn remove(&mut self, path: &Path) -> io::Result<()> {
+        let (parent, name) = split(path)?;
+        let directory = match self.directory(parent, false) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+            Ok(()) => self.note(parent),
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Renames what is at `path` so that no desktop reads it, and says how it is called now.
+    ///
+    /// # Errors
+    /// Of the directory and the file.
+    pub fn set_aside(&mut self, path: &Path) -> io::Result<PathBuf> {
+        let (parent, name) = split(path)?;
+        let directory = self.directory(parent, false)?;
+        for number in 1..1000 {
+            let mut aside = name.to_owned();
+            aside.push(format!(".changed-{number}"));
+            match rustix::fs::renameat_with(
+                directory,
+                name,
+                directory,
+                &aside,
+                RenameFlags::NOREPLACE,
+            ) {
+                Ok(()) => {
+                    self.note(parent);
+                    return Ok(parent.join(aside));
+                }
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(io::Error::other("there are a thousand others already"))
+    }
+
+    /// Flushes what was removed or renamed.
+    ///
+    /// # Errors
+    /// Of flushing.
+    pub fn flush_directories(&mut self) -> io::Result<()> {
+        let changed = std::mem::take(&mut self.changed);
+        changed.iter().try_for_each(|path| Ok(rustix::fs::fsync(self.directory(path, false)?)?))
+    }
+
+    /// What tells whether the file that was put to `path` is still the same.
+    pub fn stamp(&mut self, path: &Path) -> Option<String> {
+        let (parent, name) = split(path).ok()?;
+        let directory = self.directory(parent, false).ok()?;
+        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        Some(stamp(&stat))
+    }
+
+    fn note(&mut self, directory: &Path) {
+        if !self.changed.iter().any(|known| known == directory) {
+            self.changed.push(directory.to_owned());
+        }
+    }
+
+    fn directory(&mut self, path: &Path, is_made: bool) -> io::Result<&OwnedFd> {
+        match self.directories.entry(path.to_owned()) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => {
+                if is_made {
+                    std::fs::create_dir_all(path)?;
+                }
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                Ok(place.insert(rustix::fs::openat(CWD, path, flags, Mode::empty())?))
+            }
+        }
+    }
+}
+
+/// Directory and name.
+fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
+    let none = || io::Error::other(format!("`{}` is no path of a file", path.display()));
+    Ok((path.parent().ok_or_else(none)?, path.file_name().ok_or_else(none)?))
+}
+
+fn stamp(stat: &Stat) -> String {
+    format!("{}:{}:{}.{:09}", stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec)
+}

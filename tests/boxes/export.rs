@@ -1,0 +1,320 @@
+//! What a box puts onto the host: entries, icons and shims, and that they go with it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::support::{Name, Outcome, Scratch, command, incus, incusbox, run};
+
+/// Programs that write down how they were called, and their entries.
+const PROGRAMS: &str = r#"cd /usr/share/applications
+rm -rf ./*
+printf '#!/bin/sh\nfor word; do printf "<%%s>" "$word"; done; pwd\n' >/usr/bin/stand-in
+chmod +x /usr/bin/stand-in
+entry() { printf '[Desktop Entry]\nType=Application\n%b' "$2" >"$1"; }
+entry org.test.Edit.desktop 'Name=Edit\nName[de]=Bearbeiten\nComment=x\nIcon=edit\nPath=/usr\nTryExec=stand-in\nMimeType=text/plain;\nExec=stand-in --a "b c" "\\\\$HOME" %% %i %k %U\nActions=new;\nX-KDE-SubstituteUID=true\n[Desktop Action new]\nName=New\nExec=stand-in new %f\n'
+entry hidden.desktop 'Name=Hidden\nNoDisplay=true\nExec=stand-in hidden\n'
+png() { printf '\211PNG\r\n\032\n\000\000\000\015IHDR\000\000\000%b\000\000\000%b\010\006' "$1" "$1"; }
+for size in 16 48; do
+    at=/usr/share/icons/hicolor/${size}x$size/apps
+    mkdir -p $at
+    png "\\$(printf %03o $size)" >$at/edit.png
+done"#;
+
+/// A data directory, a state directory and one of shims of a test's own.
+struct Desktop(Scratch);
+
+impl Desktop {
+    fn new(what: &str) -> Desktop {
+        Desktop(Scratch::new(what))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path(name).into()
+    }
+
+    fn incusbox(&self, words: &[&str]) -> Outcome {
+        let mut command = command("incusbox", words);
+        command.env("XDG_DATA_HOME", self.path("share")).env("XDG_STATE_HOME", self.path("state"));
+        run(command)
+    }
+
+    fn export(&self, name: &Name, words: &[&str]) -> Outcome {
+        self.incusbox(&[&["export", name], words].concat())
+    }
+
+    /// The files below the data directory and of shims, without the caches that tools make there.
+    fn files(&self) -> Vec<String> {
+        let mut files = Vec::new();
+        for below in ["share", "bin"] {
+            walk(&self.path(below), &mut files);
+        }
+        let base = self.path("");
+        let short = |path: PathBuf| path.strip_prefix(&base).unwrap_or(&path).display().to_string();
+        let mut files: Vec<String> = files.into_iter().map(short).collect();
+        files.retain(|file| !file.ends_with("/mimeinfo.cache"));
+        files.sort();
+        files
+    }
+
+    fn read(&self, file: &str) -> String {
+        std::fs::read_to_string(self.path(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+    }
+
+    /// Runs what an entry's `Exec` says, with words in the place of its code.
+    fn launch(&self, file: &str, group: &str, opened: &[&str]) -> Outcome {
+        let entry = self.read(file);
+        let group = entry.split(&format!("[{group}]\n")).nth(1).expect("a group");
+        let line = group.lines().find_map(|line| line.strip_prefix("Exec=")).expect("a line");
+        // The escapes of a string, then the quotes of a command line.
+        let words = shell_words::split(&line.replace("\\\\", "\\")).expect("words");
+        let codes = ["%f", "%F", "%u", "%U"];
+        let words: Vec<String> = words
+            .into_iter()
+            .flat_map(|word| match codes.contains(&&*word) {
+                true => opened.iter().map(|text| (*text).to_owned()).collect(),
+                false => vec![word.replace("%%", "%")],
+            })
+            .collect();
+        let mut command = std::process::Command::new(&words[0]);
+        command.args(&words[1..]).stdin(std::process::Stdio::null());
+        run(command)
+    }
+}
+
+fn walk(directory: &PathBuf, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten() {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            walk(&path, files);
+        } else {
+            files.push(path);
+        }
+    }
+}
+
+const EDIT: &str = "share/applications/org.test.Edit.desktop";
+
+#[test]
+fn a_program_of_a_box_is_a_program_of_the_host() {
+    let desktop = Desktop::new("export-app");
+    let name = Name::create("export", &[]);
+    name.root(PROGRAMS).succeeds();
+    desktop
+        .export(&name, &["--app", "edti"])
+        .fails(2, &["no program `edti`", "mean: Edit", "apps"]);
+    desktop.export(&name, &[]).fails(2, &["nothing of", "--app NAME", "incusbox apps"]);
+    let dry = desktop.export(&name, &["--app", "Edit", "--dry-run"]).succeeds();
+    assert!(dry.stdout.contains("would write") && dry.stdout.contains("org.test.Edit"), "{dry:#?}");
+    assert_eq!(desktop.files(), [""; 0]);
+
+    let told = desktop.export(&name, &["--app", "edit"]).succeeds();
+    assert!(told.stdout.contains("org.test.Edit.desktop"), "{told:#?}");
+    let files = desktop.files();
+    assert_eq!((files.len(), &*files[0]), (3, EDIT), "{files:?}");
+    assert!(
+        files[1].contains("/16x16/apps/incusbox.") && files[2].contains("/48x48/"),
+        "{files:?}"
+    );
+    let entry = desktop.read(EDIT);
+    for kept in
+        ["\nName[de]=Bearbeiten\n", "\nMimeType=text/plain;\n", "\nStartupWMClass=org.test.Edit\n"]
+    {
+        assert!(entry.contains(kept), "{kept}: {entry}");
+    }
+    assert!(!entry.contains("TryExec") && !entry.contains("SubstituteUID"), "{entry}");
+
+    // It runs with its words, in its directory, with what is opened.
+    let home = crate::support::home();
+    let odd = home.join(".boxes odd 100% 'quo\"te' \u{fc}.txt");
+    std::fs::write(&odd, "text").expect("a file");
+    let odd_text = odd.to_str().expect("text").to_owned();
+    let url = "https://example.org/?a=b&c=%20d";
+    let ran = desktop.launch(EDIT, "Desktop Entry", &[&odd_text, url]);
+    std::fs::remove_file(&odd).expect("a file");
+    let own = "<--a><b c><$HOME><%><--icon><edit></usr/share/applications/org.test.Edit.desktop>";
+    assert_eq!(ran.succeeds().stdout, format!("{own}<{odd_text}><{url}>/usr\n"));
+    let action = desktop.launch(EDIT, "Desktop Action new", &[]).succeeds();
+    assert_eq!(action.stdout, "<new>/usr\n");
+
+    // A file that is another one there is not opened.
+    for opened in ["/etc/hostname", "file:///etc/hostname"] {
+        let refused = desktop.launch(EDIT, "Desktop Entry", &[opened]);
+        assert_eq!((refused.status, &*refused.stdout), (Some(125), ""), "{refused:#?}");
+        assert!(refused.stderr.contains("`/etc/hostname` is on the host"), "{refused:#?}");
+    }
+
+    let listed = desktop.incusbox(&["export", "--list", "--json"]).succeeds();
+    let listed: Value = serde_json::from_str(&listed.stdout).expect("JSON");
+    assert_eq!(listed[0]["what"], "org.test.Edit.desktop");
+    let apps = desktop.incusbox(&["apps", &name, "--json"]).succeeds();
+    let apps: Value = serde_json::from_str(&apps.stdout).expect("JSON");
+    assert_eq!(apps[0]["exported"], "org.test.Edit.desktop");
+
+    desktop.incusbox(&["unexport", &name, "--app", "Edit"]).succeeds();
+    assert_eq!(desktop.files(), [""; 0]);
+    desktop.incusbox(&["unexport", &name, "--app", "Edit"]).fails(2, &["nothing of"]);
+}
+
+#[test]
+fn what_is_exported_follows_the_box() {
+    let desktop = Desktop::new("export-follow");
+    let name = Name::create("follow", &["--home", "none"]);
+    name.root(PROGRAMS).succeeds();
+    desktop.export(&name, &["--all-apps"]).succeeds();
+    assert_eq!(desktop.files().len(), 3, "what menus do not show is left out");
+
+    // Nothing changed: nothing is written.
+    let list = desktop.path("state/incusbox/exports.json");
+    let before = std::fs::metadata(&list).and_then(|meta| meta.modified()).expect("a time");
+    let again = desktop.export(&name, &["--json"]).succeeds();
+    let again: Value = serde_json::from_str(&again.stdout).expect("JSON");
+    assert_eq!(again["written"].as_array().map(Vec::len), Some(0), "{again}");
+    let after = std::fs::metadata(&list).and_then(|meta| meta.modified()).expect("a time");
+    assert_eq!(before, after);
+
+    // An update, a new program, one that is gone.
+    let update = "cd /usr/share/applications && sed 's/Edit/Draw/' org.test.Edit.desktop >draw.desktop && sed -i s/Comment=x/Comment=y/ org.test.Edit.desktop && cp /usr/share/icons/hicolor/16x16/apps/edit.png /tmp && printf more >>/usr/share/icons/hicolor/16x16/apps/edit.png";
+    name.root(update).succeeds();
+    desktop.export(&name, &[]).succeeds();
+    assert!(desktop.read(EDIT).contains("Comment=y"), "{}", desktop.read(EDIT));
+    assert!(desktop.files().contains(&"share/applications/draw.desktop".to_owned()));
+    name.root("rm /usr/share/applications/draw.desktop").succeeds();
+    desktop.export(&name, &[]).succeeds();
+    assert!(!desktop.files().contains(&"share/applications/draw.desktop".to_owned()));
+
+    // What somebody changed is kept aside, what somebody took away comes back.
+    std::fs::write(desktop.path(EDIT), "mine").expect("a file");
+    let picture = desktop.files().into_iter().find(|file| file.contains("48x48")).expect("one");
+    std::fs::remove_file(desktop.path(&picture)).expect("a file");
+    let told = desktop.incusbox(&["export", "--verify"]).succeeds();
+    assert!(told.stderr.contains("was changed by somebody"), "{told:#?}");
+    assert_eq!(desktop.read(&format!("{EDIT}.changed-1")), "mine");
+    assert!(desktop.files().contains(&picture) && desktop.read(EDIT).contains("[Desktop Entry]"));
+    std::fs::remove_file(desktop.path(&format!("{EDIT}.changed-1"))).expect("a file");
+
+    // Another name.
+    let new = Name::new("followed");
+    desktop.incusbox(&["rename", &name, &new]).succeeds();
+    assert!(desktop.read(EDIT).contains(&format!("X-Incusbox-Box={}\n", &*new)));
+    assert!(desktop.files().iter().all(|file| !file.contains(&format!(".{}.", &*name))));
+
+    // Deleted behind our back.
+    incus(&["delete", "--force", &new]).succeeds();
+    let told = desktop.incusbox(&["export", "--verify"]).succeeds();
+    assert!(told.stderr.contains("is gone"), "{told:#?}");
+    assert_eq!(desktop.files(), [""; 0]);
+}
+
+#[test]
+fn two_boxes_with_one_program_are_told_apart_and_go_alone() {
+    let desktop = Desktop::new("export-two");
+    let first = Name::create("first", &["--home", "none"]);
+    first.root(PROGRAMS).succeeds();
+    desktop.export(&first, &["--app", "org.test.Edit"]).succeeds();
+    let second = Name::create("second", &["--home", "none"]);
+    second.root(PROGRAMS).succeeds();
+    desktop.export(&second, &["--app", "org.test.Edit"]).succeeds();
+    let files = desktop.files();
+    let other = files.iter().find(|file| file.contains("incusbox.") && file.ends_with(".desktop"));
+    let other = other.unwrap_or_else(|| panic!("{files:?}")).clone();
+    assert!(desktop.read(&other).contains(&format!("\nName=Edit ({})\n", &*second)));
+    assert!(desktop.read(EDIT).contains("\nName=Edit\n"));
+    incusbox(&["stop", &second]).succeeds();
+    desktop.incusbox(&["rm", "--force", &second]).succeeds();
+    assert_eq!(desktop.files().len(), 3);
+    desktop.incusbox(&["unexport", &first, "--all"]).succeeds();
+    assert_eq!(desktop.files(), [""; 0]);
+}
+
+#[test]
+fn a_shim_runs_its_command_wherever_it_is_called() {
+    let desktop = Desktop::new("export-bin");
+    let name = Name::create("bin", &[]);
+    let other = Name::create("binother", &[]);
+    name.root("printf '#!/bin/sh\\ncat; for word; do printf \"<%%s>\" \"$word\"; done; id -un; exit 7\\n' >/usr/bin/tool; chmod +x /usr/bin/tool").succeeds();
+    let bin = desktop.path("bin").display().to_string();
+    let export =
+        |words: &[&str]| desktop.export(&name, &[words, &["--export-path", &bin]].concat());
+    export(&["--bin", "no-tool"]).fails(2, &["no command `no-tool`"]);
+    export(&["--bin", "tool"]).succeeds();
+    export(&["--bin", "/usr/bin/id", "--sudo"]).succeeds();
+    let path = desktop.path("bin/tool");
+    let mut shim = std::process::Command::new(&path);
+    shim.args(["a b", "", "$x"]).stdin(std::process::Stdio::null());
+    let user = std::env::var("USER").expect("USER");
+    let ran = run(shim);
+    let said = format!("<a b><><$x>{user}\n");
+    assert_eq!((ran.status, &*ran.stdout), (Some(7), &*said), "{ran:#?}");
+    let mut as_root = std::process::Command::new(desktop.path("bin/id"));
+    as_root.arg("-un").stdin(std::process::Stdio::null());
+    assert_eq!(run(as_root).succeeds().stdout, "root\n");
+
+    // In its own box it is the command, in another it says whose it is.
+    let path = path.display();
+    let inside = name.sh(&format!("echo in | {path} 'a b' '' '$x'"));
+    assert_eq!((inside.status, inside.stdout), (Some(7), format!("in\n{said}")));
+    let inside = name.sh(&format!("{bin}/id -un"));
+    assert_eq!(inside.succeeds().stdout, "root\n");
+    let elsewhere = other.sh(&format!("{path} x"));
+    let whose = format!("is a command of the box `{}`, and this is the box `{}`", &*name, &*other);
+    assert_eq!(elsewhere.status, Some(125), "{elsewhere:#?}");
+    assert!(elsewhere.stderr.contains(&whose), "{elsewhere:#?}");
+
+    // A file of the user's own is not touched, and a command that is gone has no shim.
+    std::fs::write(desktop.path("bin/cat"), "mine").expect("a file");
+    let refused = export(&["--bin", "cat"]);
+    assert_eq!(refused.status, Some(1), "{refused:#?}");
+    assert!(refused.stderr.contains("not incusbox's"), "{refused:#?}");
+    name.root("rm /usr/bin/tool").succeeds();
+    let told = desktop.export(&name, &[]);
+    assert!(told.stderr.contains("`tool` is not in the box now"), "{told:#?}");
+    assert_eq!(desktop.files(), ["bin/cat", "bin/id"]);
+    assert_eq!(desktop.read("bin/cat"), "mine");
+}
+
+/// Everything that a box can do to hurt who exports from it.
+const HOSTILE: &str = r#"cd /usr/share/applications
+rm -rf ./*
+entry() { printf '[Desktop Entry]\nType=Application\n%b' "$2" >"$1"; }
+entry good.desktop 'Name=Good\nIcon=/etc/shadow\nExec=true\n'
+entry icon.desktop 'Name=Icon\nIcon=../../../../evil\nExec=true\n'
+entry fifo.desktop 'Name=Fifo\nIcon=/tmp/fifo\nExec=true\n'
+entry device.desktop 'Name=Device\nIcon=/dev/zero\nExec=true\n'
+entry big.desktop 'Name=Big\nIcon=/tmp/big.png\nExec=true\n'
+entry exec.desktop 'Name=E\\nExec=rm -rf /\nExec=incusbox-run other -- x; rm -rf ~\nActions=a;\n[Desktop Action a]\nName=a\nExec=$(id)\n'
+entry bidi.desktop "Name=a$(printf '\342\200\256')txt\nExec=true\n"
+entry 'a$(id).desktop' 'Name=x\nExec=true\n'
+printf '[Desktop Entry]\nType=Application\nName=Late\nExec=true\n[Desktop Entry][$i]\nExec=evil\n[X-Other]\nExec=evil\n' >late.desktop
+mkfifo /tmp/fifo
+head -c 9000000 /dev/zero >/tmp/big.png
+mkdir many
+for at in $(seq 3000); do entry many/$at.desktop "Name=Many $at\nNoDisplay=true\nExec=true\n"; done"#;
+
+#[test]
+fn a_hostile_box_reaches_nothing_but_its_entries() {
+    let desktop = Desktop::new("export-hostile");
+    let name = Name::create("hostile", &["--home", "none"]);
+    name.root(HOSTILE).succeeds();
+    let told = desktop.export(&name, &["--all-apps"]);
+    let files: BTreeSet<String> = desktop.files().into_iter().collect();
+    let entries = ["bidi", "big", "device", "exec", "fifo", "good", "icon", "late"];
+    let entries: BTreeSet<String> =
+        entries.iter().map(|id| format!("share/applications/{id}.desktop")).collect();
+    assert_eq!(files, entries, "{told:#?}");
+    for file in &files {
+        let text = desktop.read(file);
+        assert!(!text.contains("evil") && !text.contains('\u{202e}'), "{text}");
+        for line in text.lines().filter(|line| line.starts_with("Exec")) {
+            let words = shell_words::split(line.strip_prefix("Exec=").expect(line)).expect(line);
+            assert!(words[0].ends_with("/incusbox-run") && words[0].starts_with('/'), "{line}");
+            let at = words.iter().position(|word| word == "--").expect(line);
+            assert_eq!(words[at - 1], *name, "{line}");
+            // Nothing that a shell would act on stands outside of quotes.
+            let bare: String = line.split('"').step_by(2).collect();
+            assert!(!bare.contains(['$', '`', ';', '&', '|', '<', '>', '(']), "{line}");
+        }
+    }
+    assert!(desktop.read("share/applications/exec.desktop").contains("\nName=E Exec=rm -rf /\n"));
+}

@@ -295,7 +295,8 @@ fn list(matches: &ArgMatches, name: Option<&BoxName>) -> Result<ExitCode, Error>
     let boxes =
         manifest.boxes.iter().filter(|one| name.is_none_or(|name| name.as_str() == one.name));
     let mut rows = Vec::new();
-    for one in boxes {
+    // Lists of defaults are of no box.
+    for one in boxes.filter(|one| !one.name.is_empty()) {
         for (path, record) in &one.files {
             // Icons come with what uses them.
             if record.source.is_some() {

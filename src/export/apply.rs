@@ -157,7 +157,8 @@ pub fn apply(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> io::Result<
     written.and(saved).map(|()| done)
 }
 
-fn is_entry(path: &Path) -> bool {
+/// Whether a file is an entry.
+pub fn is_entry(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == "desktop")
 }
 

@@ -4,6 +4,7 @@
 //! has types of its own.
 
 pub mod apply;
+mod defaults;
 mod digest;
 mod entry;
 mod ground;

@@ -16,7 +16,7 @@ use crate::names::{BoxName, DesktopId};
 /// Source: hicolor-icon-theme 0.17, `index.theme`.
 const SIZES: [u32; 13] = [16, 22, 24, 32, 36, 48, 64, 72, 96, 128, 192, 256, 512];
 /// The modes of what is read, and of what is run.
-const READ: u32 = 0o644;
+pub const READ: u32 = 0o644;
 const RUN: u32 = 0o755;
 
 /// Where files of a kind go on the host, and what is there.

@@ -27,7 +27,9 @@ pub fn refresh<'a>(data: &Path, changed: impl Iterator<Item = &'a Path>) -> Vec<
     }
     let mut run = |program: &str, words: &[&str]| match ended(program, words) {
         Ok(()) => {}
-        Err(why) => wrong.push(format!("`{program}` {why}")),
+        Err(why) => wrong.push(format!(
+            "`{program}` {why}\nthe files are in their places; the desktop may see them later"
+        )),
     };
     if has_entries {
         run("update-desktop-database", &["-q", &applications.to_string_lossy()]);

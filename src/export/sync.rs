@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::apply::{self, Done, Look};
+use super::defaults;
 use super::ground;
 use super::manifest::{Chosen, Exports, Kept};
 use super::offers::{self, Offers};
@@ -39,8 +40,8 @@ pub struct Outcome {
     pub refused: Vec<(String, String)>,
     /// What was chosen and is not in the box at present.
     pub missing: Vec<String>,
-    /// What went wrong with telling the desktop.
-    pub unrefreshed: Vec<String>,
+    /// What else is to be known, in sentences.
+    pub notes: Vec<String>,
 }
 
 impl Whose {
@@ -114,10 +115,25 @@ pub fn planned(
 /// [`Error::Host`].
 pub fn bring_about(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> Result<Outcome, Error> {
     let (refused, missing) = (plan.refused.clone(), plan.missing.clone());
-    let done = apply::apply(kept, uuid, plan, look).map_err(host("writing what is exported"))?;
+    let writing = host("writing what is exported");
+    let mut notes = Vec::new();
+    let mut done = apply::apply(kept, uuid, plan, look).map_err(&writing)?;
+    if done.changed().any(apply::is_entry) {
+        kept.manifest.exports("", "", defaults::OWNER);
+        let plan = defaults::plan(&kept.manifest);
+        let lists = apply::apply(kept, defaults::OWNER, plan, look).map_err(&writing)?;
+        done.aside.extend(lists.aside);
+        notes.extend(lists.foreign.iter().map(|path| {
+            format!(
+                "`{}` is not incusbox's and stays as it is; so programs of boxes may come before the host's where you chose no default",
+                path.display()
+            )
+        }));
+        kept.manifest.tidy();
+    }
     let data = ground::data_home().map_err(host("looking at the desktop"))?;
-    let unrefreshed = refresh::refresh(&data, done.changed());
-    Ok(Outcome { done, refused, missing, unrefreshed })
+    notes.extend(refresh::refresh(&data, done.changed()));
+    Ok(Outcome { done, refused, missing, notes })
 }
 
 /// What is left of a box's files when only these users' are kept.

@@ -115,9 +115,7 @@ pub fn say_troubles(outcome: &Outcome) {
     for what in &outcome.missing {
         say(format!("`{what}` is not in the box now; it comes back once it is"));
     }
-    for text in &outcome.unrefreshed {
-        say(format!("{text}\nthe files are in their places; the desktop may see them later"));
-    }
+    outcome.notes.iter().for_each(|text| say(text.clone()));
 }
 
 /// Says where new shims stand in the search for commands.

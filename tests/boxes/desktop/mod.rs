@@ -3,6 +3,7 @@
 //! other Debian, so that servers and clients are of different versions.
 
 mod bus;
+mod launcher;
 mod windows;
 
 use std::sync::Arc;
@@ -131,6 +132,7 @@ fn a_session(suite: &str, of_the_box: &str) {
     assert_eq!(told.stderr, "");
     let noted = session.server(&["notifications"]).stdout;
     assert!(noted.contains(r#""app": "an app""#) && noted.contains("from the box"), "{noted}");
+    launcher::launcher(&session);
     bus::both_ways_on_the_bus(&session);
     bus::portals_and_links(&session);
     bus::ssh_agent_in_tmp(&session);

@@ -1,0 +1,57 @@
+//! Programs of a box from the launcher of the host, and what opens what there.
+
+use super::Session;
+
+/// A program in the box that notes where it runs and what it opens.
+const RECORDER: &str = r##"sudo sh -c '
+printf "#!/bin/sh\necho \"\$(hostname) \$*\" >>\$HOME/opened\n" >/usr/local/bin/record-here
+chmod +x /usr/local/bin/record-here
+printf "[Desktop Entry]\nType=Application\nName=Record here\nExec=record-here %%F\nMimeType=text/plain;text/x-csrc;\n" >/usr/share/applications/org.test.Here.desktop'"##;
+
+/// What opens each type that the host knows, a line each.
+const DEFAULTS: &str = "sed -n 's/=.*//p' /usr/share/applications/mimeinfo.cache | while read -r type; do gio mime \"$type\" | head -n 1; done";
+
+/// Starts foot by its entry, and says what the compositor knows of its window.
+const LAUNCH: &str = r#"gio launch ~/.local/share/applications/foot.desktop >/dev/null 2>&1 &
+export SWAYSOCK="$(echo $XDG_RUNTIME_DIR/testbed-session/wayland/sway-ipc.*.sock)"
+window() { swaymsg -t get_tree -r | jq -r '.. | objects | select(.type == "con" and .pid) | .app_id'; }
+tenths=300
+until [ "$(window)" ] || [ $((tenths -= 1)) -eq 0 ]; do sleep 0.1; done
+window
+swaymsg -q '[app_id="foot"] kill'
+tenths=100
+while [ "$(window)" ] && [ $((tenths -= 1)) -gt 0 ]; do sleep 0.1; done
+window"#;
+
+pub fn launcher(session: &Session) {
+    let here = |text: &str| session.here(&format!("export XDG_CURRENT_DESKTOP=sway\n{text}"));
+    session.inside(RECORDER).succeeds();
+    // A program that the host has not, so that it keeps its id.
+    session.host.root("mv /usr/share/applications/foot.desktop /root").succeeds();
+    let before = here(DEFAULTS).succeeds().stdout;
+    assert!(before.lines().count() > 10, "{before}");
+    let told = here("incusbox export dev --all-apps").succeeds();
+    assert!(told.stdout.contains("/org.test.Here.desktop"), "{told:#?}");
+    assert_eq!(here(DEFAULTS).succeeds().stdout, before, "no default changed");
+    here("desktop-file-validate ~/.local/share/applications/org.test.Here.desktop").succeeds();
+
+    assert_eq!(here(LAUNCH).stdout, "foot\n");
+
+    let open = "gio mime text/plain org.test.Here.desktop >/dev/null; echo text >'~ odd 100%.txt'; gio open '~ odd 100%.txt'; timeout 20 sh -c 'until [ -e ~/opened ]; do sleep 0.1; done'; cat ~/opened; rm ~/opened";
+    let home = here("echo ~").succeeds().stdout;
+    assert_eq!(here(open).succeeds().stdout, format!("dev {}/~ odd 100%.txt\n", home.trim()));
+
+    // Nobody reads the stderr of what a launcher starts.
+    let unseen = "gio launch ~/.local/share/applications/org.test.Here.desktop /etc/hostname; sleep 2; ls ~/opened";
+    let told = here(unseen);
+    assert!(told.stderr.contains("cannot access"), "it ran: {told:#?}");
+    let noted = session.server(&["notifications"]).stdout;
+    assert!(noted.contains("`/etc/hostname` is on the host"), "{noted}");
+
+    here("incusbox unexport dev --all; rm ~/.config/mimeapps.list").succeeds();
+    let left = here(
+        "find ~/.local/share -name '*.desktop' -o -name '*mimeapps.list' -o -name 'incusbox.*'",
+    );
+    assert_eq!(left.succeeds().stdout, "");
+    session.host.root("mv /root/foot.desktop /usr/share/applications").succeeds();
+}

@@ -93,6 +93,9 @@ fn list(value: &OsStr) -> Vec<PathBuf> {
     std::env::split_paths(value).filter(|path| path.is_absolute()).collect()
 }
 
+/// What the host has.
+type Known = BTreeMap<String, BTreeMap<String, String>>;
+
 struct Search<'a> {
     out: BufWriter<io::StdoutLock<'a>>,
     /// Ids that were met: of two entries the first counts, even if it only hides the other.
@@ -174,13 +177,13 @@ impl Search<'_> {
     }
 
     /// Sends the pictures of all icons that were noted.
-    fn pictures(&mut self, places: &Places, known: &BTreeMap<String, String>) -> io::Result<()> {
+    fn pictures(&mut self, places: &Places, known: &Known) -> io::Result<()> {
         let icons = std::mem::take(&mut self.icons);
         for (icon, paths) in places.find(&icons) {
             for path in paths {
                 let Some(stamp) = icons::stamp(&path) else { continue };
                 let Some(text) = path.to_str().map(str::to_owned) else { continue };
-                let is_known = known.get(&text) == Some(&stamp);
+                let is_known = known.get(&icon).and_then(|of| of.get(&text)) == Some(&stamp);
                 if !is_known {
                     match read(&path, MOST_ICON) {
                         Ok(bytes) => {

@@ -16,6 +16,8 @@ use crate::export::manifest::{self, Chosen, Exports, Kept, Look, Shimmed};
 use crate::export::offers::{App, Offers};
 use crate::export::sync::{self, Outcome, Whose, host};
 use crate::incus::Client;
+use crate::incus::instances::PAUSE;
+use crate::incus::objects::FullInstance;
 use crate::message::{self, printable};
 use crate::names::{BoxName, distance};
 use crate::sys::signals::Signals;
@@ -55,24 +57,51 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     refuse_sudo()?;
     let mut client = connect(matches)?;
     let mut signals = catch()?;
-    let mut kept = Kept::take().map_err(host("reading the list of what is exported"))?;
-    sweep(&mut client, &mut kept)?;
+    let mut kept = take(&mut signals)?;
+    let daemon = daemon(&mut client)?;
+    if !matches.get_flag("dry-run") {
+        sweep(&mut client, &mut kept, &daemon)?;
+    }
     let names = match name {
         Some(name) => vec![name],
-        None => known(&client, &kept)?,
+        None => known(&client, &kept, &daemon)?,
     };
     let mut outcomes = Vec::new();
     for name in names {
-        let one = export(matches, &mut client, &mut signals, &mut kept, &name)?;
+        let one = export(matches, &mut client, &mut signals, &mut kept, &name, &daemon)?;
         outcomes.extend(one.map(|outcome| (name, outcome)));
     }
     tell_all(matches, &outcomes)
 }
 
+/// Takes the list, once nobody else has it.
+pub fn take(signals: &mut Signals) -> Result<Kept, Error> {
+    let mut is_told = false;
+    loop {
+        if let Some(kept) = Kept::take().map_err(host("reading the list of what is exported"))? {
+            return Ok(kept);
+        }
+        if !is_told {
+            message::say(super::PROGRAM, "another incusbox is exporting; waiting for it");
+            is_told = true;
+        }
+        if let Some(signal) = signals.take().map_err(host("catching signals"))? {
+            return Err(Error::Signal(signal));
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// What tells the daemon from others.
+pub fn daemon(client: &mut Client) -> Result<String, Error> {
+    Ok(client.server()?.environment.certificate_fingerprint)
+}
+
 /// The names of the boxes that have something on the host.
-fn known(client: &Client, kept: &Kept) -> Result<Vec<BoxName>, Error> {
+fn known(client: &Client, kept: &Kept, daemon: &str) -> Result<Vec<BoxName>, Error> {
     let project = client.project().unwrap_or("default");
-    let here = kept.manifest.boxes.iter().filter(|one| one.project == project);
+    let is_here = |one: &&Exports| one.daemon == daemon && one.project == project;
+    let here = kept.manifest.boxes.iter().filter(is_here);
     Ok(here.map(|one| BoxName::new(&one.name)).collect::<Result<_, _>>()?)
 }
 
@@ -88,24 +117,22 @@ pub fn refuse_sudo() -> Result<(), Error> {
     }
 }
 
-/// Takes away what is there of boxes that are gone, and says so.
-pub fn sweep(client: &mut Client, kept: &mut Kept) -> Result<(), Error> {
+/// Takes away what is there of boxes that are gone, and says so. Returns their names.
+pub fn sweep(client: &mut Client, kept: &mut Kept, daemon: &str) -> Result<Vec<String>, Error> {
     if kept.manifest.boxes.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let uuid =
-        |config: &std::collections::BTreeMap<String, String>| config.get("volatile.uuid").cloned();
-    let instances = client.instances()?;
-    let uuids: Vec<String> = instances.iter().filter_map(|one| uuid(&one.config)).collect();
+    let uuid = |one: FullInstance| Some((one.config.get("volatile.uuid")?.clone(), one.name));
+    let live = client.instances()?.into_iter().filter_map(uuid).collect();
     let project = client.project().unwrap_or("default").to_owned();
-    for (name, outcome) in sync::sweep(kept, &project, &uuids)? {
-        message::say(
-            super::PROGRAM,
-            format!("the box `{name}` is gone: what it had on the host is taken away"),
-        );
+    let mut names = Vec::new();
+    for (name, outcome) in sync::sweep(kept, daemon, &project, &live)? {
+        let text = format!("the box `{name}` is gone: what it had on the host is taken away");
+        message::say(super::PROGRAM, text);
         say_troubles(&outcome);
+        names.push(name);
     }
-    Ok(())
+    Ok(names)
 }
 
 /// Exports of one box. `None` for a dry run, which told already.
@@ -115,25 +142,30 @@ fn export(
     signals: &mut Signals,
     kept: &mut Kept,
     name: &BoxName,
+    daemon: &str,
 ) -> Result<Option<Outcome>, Error> {
-    let whose = whose(client, name)?;
+    let whose = whose(client, name, daemon)?;
     let look = if matches.get_flag("verify") { Closeness::Close } else { Closeness::Quick };
     while_running(client, signals, name, |client, signals| {
-        let exports = kept.manifest.exports(name.as_str(), &whose.project, &whose.uuid);
-        let before = exports.chosen.clone();
-        let mut after = exports.clone();
+        let before = whose.exports(kept).chosen.clone();
+        let mut after = whose.exports(kept).clone();
         choose(matches, client, signals, &whose, &mut after)?;
-        let offers = sync::ask(client, signals, &whose, &after, look)?;
+        whose.exports(kept).chosen = after.chosen;
+        let (offers, plan) = sync::plan(client, signals, kept, &whose, look)?;
         check_commands(matches, &offers, name)?;
-        exports.chosen = after.chosen;
-        let is_new = exports.chosen != before;
-        let plan = sync::planned(client, kept, &whose, &offers)?;
         if matches.get_flag("dry-run") {
             tell_plan(kept, &whose.uuid, &plan)?;
             return Ok(None);
         }
         let outcome = sync::bring_about(kept, &whose.uuid, plan, look)?;
-        if is_new {
+        // A shim that cannot be there is not tried again and again.
+        let done = &outcome.done;
+        let taken = done.foreign.iter().chain(done.of_others.iter().map(|(path, _)| path));
+        let chosen = &mut whose.exports(kept).chosen;
+        for path in taken.filter(|path| !before.commands.contains_key(*path)) {
+            chosen.commands.remove(path);
+        }
+        if *chosen != before {
             kept.save().map_err(host("writing the list of what is exported"))?;
         }
         Ok(Some(outcome))
@@ -142,29 +174,27 @@ fn export(
 
 /// Brings what a box has on the host up to date, for a box that is called otherwise now.
 pub fn renew(client: &mut Client, signals: &mut Signals, name: &BoxName) -> Result<(), Error> {
-    let whose = whose(client, name)?;
-    let doing = host("reading the list of what is exported");
-    if !manifest::look().map_err(&doing)?.boxes.iter().any(|one| one.uuid == whose.uuid) {
+    let daemon = daemon(client)?;
+    let whose = whose(client, name, &daemon)?;
+    let manifest = manifest::look().map_err(host("reading the list of what is exported"))?;
+    if !manifest.boxes.iter().any(|one| one.uuid == whose.uuid) {
         return Ok(());
     }
-    let mut kept = Kept::take().map_err(doing)?;
+    let mut kept = take(signals)?;
     while_running(client, signals, name, |client, signals| {
-        let exports = kept.manifest.exports(name.as_str(), &whose.project, &whose.uuid).clone();
-        let offers = sync::ask(client, signals, &whose, &exports, Closeness::Close)?;
-        let plan = sync::planned(client, &mut kept, &whose, &offers)?;
-        let outcome = sync::bring_about(&mut kept, &whose.uuid, plan, Closeness::Quick)?;
-        say_troubles(&outcome);
+        let (_, plan) = sync::plan(client, signals, &mut kept, &whose, Closeness::Quick)?;
+        say_troubles(&sync::bring_about(&mut kept, &whose.uuid, plan, Closeness::Quick)?);
         Ok(())
     })
 }
 
 /// The box, for its exports.
-pub fn whose(client: &mut Client, name: &BoxName) -> Result<Whose, Error> {
+pub fn whose(client: &mut Client, name: &BoxName, daemon: &str) -> Result<Whose, Error> {
     let there = the_box(client, name)?;
     let user = calling()?;
     let uid = user.as_ref().map_or(0, |user| user.uid);
     let home_is_hosts = user.is_some_and(|user| has_home_of(&there, &user));
-    Ok(Whose::of(client, &there, name, uid, home_is_hosts))
+    Ok(Whose::of(client, daemon, &there, name, uid, home_is_hosts))
 }
 
 /// Adds to what is chosen what the command line says.

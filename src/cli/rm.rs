@@ -4,18 +4,19 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::export::say_troubles;
+use super::export::{say_troubles, take};
 use super::lifecycle::catch;
 use super::progress::Shown;
 use super::{ask, connect, flag, the_box};
 use crate::boxes::create::{Progress, remove};
 use crate::boxes::error::Error;
-use crate::export::manifest::{self, Exports, Kept};
+use crate::export::manifest::{self, Exports};
 use crate::export::sync::{self, host};
 use crate::incus::Client;
 use crate::incus::objects::FullInstance;
 use crate::message::{self, printable};
 use crate::names::BoxName;
+use crate::sys::signals::Signals;
 
 pub fn define(command: Command) -> Command {
     command
@@ -38,10 +39,10 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let names = names.map(BoxName::new).collect::<Result<Vec<_>, _>>()?;
     let force = matches.get_flag("force");
     let mut client = connect(matches)?;
-    let _cleanly = catch()?;
+    let mut signals = catch()?;
     let mut failed = false;
     for name in names {
-        if let Err(error) = remove_one(&mut client, &name, force) {
+        if let Err(error) = remove_one(&mut client, &mut signals, &name, force) {
             message::say(super::PROGRAM, error);
             failed = true;
         }
@@ -50,7 +51,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
 }
 
 /// Takes away what the box has on the host.
-fn forget(client: &Client, there: &FullInstance) -> Result<(), Error> {
+fn forget(client: &Client, signals: &mut Signals, there: &FullInstance) -> Result<(), Error> {
     let uuid = there.config.get("volatile.uuid").cloned().unwrap_or_default();
     let is_it =
         |one: &Exports| one.uuid == uuid && one.project == client.project().unwrap_or("default");
@@ -58,12 +59,17 @@ fn forget(client: &Client, there: &FullInstance) -> Result<(), Error> {
     if !manifest::look().map_err(&doing)?.boxes.iter().any(is_it) {
         return Ok(());
     }
-    let outcome = sync::drop_all(&mut Kept::take().map_err(doing)?, &uuid)?;
+    let outcome = sync::drop_all(&mut take(signals)?, &uuid)?;
     say_troubles(&outcome);
     Ok(())
 }
 
-fn remove_one(client: &mut Client, name: &BoxName, force: bool) -> Result<(), Error> {
+fn remove_one(
+    client: &mut Client,
+    signals: &mut Signals,
+    name: &BoxName,
+    force: bool,
+) -> Result<(), Error> {
     let there = the_box(client, name)?;
     if !force {
         let runs = if there.status == "Running" { ", which is running," } else { "" };
@@ -86,7 +92,7 @@ fn remove_one(client: &mut Client, name: &BoxName, force: bool) -> Result<(), Er
     shown.step(&format!("deleting {name}"));
     remove(client, &there)?;
     drop(shown);
-    match forget(client, &there) {
+    match forget(client, signals, &there) {
         Ok(()) => Ok(()),
         Err(error) => {
             message::say(

@@ -6,13 +6,14 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::export::{refuse_sudo, sweep, tell};
+use super::export::{daemon, refuse_sudo, sweep, take, tell};
+use super::lifecycle::catch;
 use super::{box_argument, box_name, connect, flag, json_flag};
 use crate::boxes::error::Error;
 use crate::desktop::entry::MAIN;
 use crate::desktop::keyfile::KeyFile;
 use crate::export::apply::Look;
-use crate::export::manifest::{Exports, Kept};
+use crate::export::manifest::Exports;
 use crate::export::plan::{user_of_app, user_of_command};
 use crate::export::sync::{self, host};
 use crate::names::BoxName;
@@ -35,19 +36,34 @@ pub fn define(command: Command) -> Command {
 pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let name = box_name(matches)?;
     refuse_sudo()?;
-    let mut kept = Kept::take().map_err(host("reading the list of what is exported"))?;
-    let project = match connect(matches) {
+    let mut signals = catch()?;
+    let mut kept = take(&mut signals)?;
+    let at = match connect(matches) {
         Ok(mut client) => {
-            sweep(&mut client, &mut kept)?;
-            client.project().unwrap_or("default").to_owned()
+            let daemon = daemon(&mut client)?;
+            if sweep(&mut client, &mut kept, &daemon)?.iter().any(|gone| gone == name.as_str()) {
+                return Ok(ExitCode::SUCCESS);
+            }
+            let project = client.project().unwrap_or("default").to_owned();
+            let is_it = |one: &Exports| {
+                one.name == name.as_str() && one.project == project && one.daemon == daemon
+            };
+            kept.manifest.boxes.iter().position(is_it)
         }
-        // Without a daemon, too, things can be taken away.
+        // Without a daemon, too, things can be taken away: if the name alone says of which box.
         Err(_) => {
-            matches.get_one::<String>("project").cloned().unwrap_or_else(|| "default".to_owned())
+            let boxes = kept.manifest.boxes.iter().enumerate();
+            let all: Vec<usize> =
+                boxes.filter(|(_, one)| one.name == name.as_str()).map(|(at, _)| at).collect();
+            if all.len() > 1 {
+                return Err(Error::Usage(format!(
+                    "there are several boxes `{name}`, and Incus cannot be asked which is meant\ntry again once it answers"
+                )));
+            }
+            all.first().copied()
         }
     };
-    let is_it = |one: &Exports| one.name == name.as_str() && one.project == project;
-    let Some(at) = kept.manifest.boxes.iter().position(is_it) else {
+    let Some(at) = at else {
         return Err(Error::Usage(format!(
             "nothing of `{name}` is exported\nsee: incusbox export --list"
         )));

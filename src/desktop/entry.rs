@@ -1,5 +1,7 @@
 //! What an entry says of a program, as far as host and box both have to know it.
 
+use std::collections::BTreeSet;
+
 use super::keyfile::KeyFile;
 
 /// The group that says what a program is.
@@ -24,15 +26,18 @@ pub fn icon(file: &KeyFile, group: &[u8]) -> Option<String> {
 /// The actions that can be run, by their names.
 pub fn actions(file: &KeyFile) -> Vec<Vec<u8>> {
     let mut actions: Vec<Vec<u8>> = Vec::new();
+    let groups: BTreeSet<&[u8]> = file.groups().into_iter().collect();
     for name in names(file, b"Actions") {
         let group = [ACTION, &name].concat();
+        if actions.len() == MOST_ACTIONS || !groups.contains(&*group) {
+            continue;
+        }
         let has = |key: &[u8]| file.get(&group, key).is_some_and(|value| !value.is_empty());
         let is_plain = name.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b));
         if is_plain && has(b"Exec") && has(b"Name") && !actions.contains(&name) {
             actions.push(name);
         }
     }
-    actions.truncate(MOST_ACTIONS);
     actions
 }
 

@@ -1,9 +1,11 @@
 //! Makes the files on the host what a plan says, and no others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
+use super::defaults;
 use super::digest::digest;
 use super::manifest::{Exports, Kept, Record};
 use super::plan::{Content, Plan, Wanted};
@@ -20,6 +22,8 @@ pub struct Done {
     pub aside: Vec<(PathBuf, PathBuf)>,
     /// Places that have something else, which was left alone.
     pub foreign: Vec<PathBuf>,
+    /// Places that have something of another box's, and of which.
+    pub of_others: Vec<(PathBuf, String)>,
 }
 
 impl Done {
@@ -48,7 +52,7 @@ struct ToWrite {
     path: PathBuf,
     wanted: Wanted,
     hash: String,
-    bytes: Vec<u8>,
+    bytes: Rc<[u8]>,
     is_new: bool,
 }
 
@@ -58,7 +62,9 @@ struct ToWrite {
 /// Of files; what was done by then is in the list, and the next time goes on from there.
 pub fn apply(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> io::Result<Done> {
     let others = kept.manifest.boxes.iter().filter(|one| one.uuid != uuid);
-    let others: BTreeSet<PathBuf> = others.flat_map(|one| one.files.keys().cloned()).collect();
+    let others: BTreeMap<PathBuf, String> = others
+        .flat_map(|one| one.files.keys().map(|path| (path.clone(), one.name.clone())))
+        .collect();
     let Some(at) = kept.manifest.boxes.iter().position(|one| one.uuid == uuid) else {
         return Ok(Done::default());
     };
@@ -70,19 +76,20 @@ pub fn apply(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> io::Result<
     let mut is_list_new = false;
     for (path, wanted) in plan.files {
         let record = gone.remove(&path);
-        if record.is_none() && others.contains(&path) {
-            done.foreign.push(path);
+        if let (None, Some(name)) = (&record, others.get(&path)) {
+            done.of_others.push((path, name.clone()));
             continue;
         }
         let last = record.as_ref().and_then(|record| record.seen.as_ref());
         let there = tree.look(&path, last.filter(|_| look == Look::Quick))?;
         let state = state(&there, record.as_ref());
-        let hash = match (&wanted.content, &record) {
-            (Content::Bytes(bytes), _) => digest(bytes),
-            (Content::Same, Some(Record { seen: Some(seen), .. })) => seen.hash.clone(),
-            (Content::Same, _) => continue,
-        };
         let exports = &mut kept.manifest.boxes[at];
+        let Content::Bytes(bytes) = wanted.content.clone() else {
+            // Whatever became of it: there is nothing to put in its place.
+            is_list_new |= share(exports, &path, wanted, matches!(state, State::Ours(_)));
+            continue;
+        };
+        let hash = digest(&bytes);
         match state {
             State::Foreign => {
                 done.foreign.push(path);
@@ -96,11 +103,6 @@ pub fn apply(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> io::Result<
             }
             State::Ours(_) => {}
         }
-        let Content::Bytes(bytes) = wanted.content.clone() else {
-            // A picture that is gone or changed, and was not sent: the next time it is.
-            is_list_new |= forget_source(exports, &path);
-            continue;
-        };
         let is_new = !matches!(state, State::Ours(_));
         to_write.push(ToWrite { path, wanted, hash, bytes, is_new });
     }
@@ -129,6 +131,7 @@ pub fn apply(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> io::Result<
         }
         return Ok(done);
     }
+    kept.manifest.defaults_are_due |= uuid != defaults::OWNER;
     announce(&mut kept.manifest.boxes[at], &to_write);
     kept.save()?;
     for path in aside {
@@ -139,7 +142,7 @@ pub fn apply(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> io::Result<
     let exports = &mut kept.manifest.boxes[at];
     if written.is_ok() {
         for ToWrite { path, wanted, hash, .. } in to_write {
-            let stamp = tree.stamp(&path).unwrap_or_default();
+            let stamp = tree.stamp(&path);
             let seen = Some(super::tree::Seen { hash, stamp });
             let record = Record { seen, next: None, users: wanted.users, source: wanted.source };
             exports.files.insert(path.clone(), record);
@@ -215,8 +218,14 @@ fn keep(exports: &mut Exports, path: PathBuf, wanted: Wanted, there: There) -> b
     exports.files.insert(path, record.clone()) != Some(record)
 }
 
-fn forget_source(exports: &mut Exports, path: &Path) -> bool {
-    exports.files.get_mut(path).is_some_and(|record| record.source.take().is_some())
+/// Notes whose a file is that stays as it is; whether that changed the list.
+fn share(exports: &mut Exports, path: &Path, wanted: Wanted, is_there: bool) -> bool {
+    let Some(record) = exports.files.get_mut(path) else { return false };
+    // A picture that is gone or changed is to be sent the next time.
+    let source = wanted.source.filter(|_| is_there);
+    let is_same = record.users == wanted.users && record.source == source;
+    (record.users, record.source) = (wanted.users, source);
+    !is_same
 }
 
 #[cfg(test)]

@@ -46,6 +46,10 @@ struct Places {
 /// The lists that there shall be for what is exported now.
 pub fn plan(manifest: &Manifest) -> Plan {
     let mut plan = Plan::default();
+    let types = exported(manifest);
+    if types.is_empty() {
+        return plan;
+    }
     let own = manifest.boxes.iter().find(|one| one.uuid == OWNER);
     // Those for other desktops stay.
     for (path, record) in own.iter().flat_map(|one| &one.files) {
@@ -66,10 +70,10 @@ pub fn plan(manifest: &Manifest) -> Plan {
     };
     let files: BTreeSet<&PathBuf> =
         manifest.boxes.iter().flat_map(|one| one.files.keys()).collect();
-    let pins = Host::look(&places, &files).pins(&exported(manifest));
+    let pins = Host::look(&places, &files).pins(&types);
     plan.files.remove(&list);
     if !pins.is_empty() {
-        let content = Content::Bytes(text(&pins));
+        let content = Content::Bytes(text(&pins).into());
         plan.files.insert(list, wanted(content, [OWNER.to_owned()].into()));
     }
     plan
@@ -165,9 +169,10 @@ impl Host {
     /// What opens each of these types now, where exports would change that.
     fn pins(&self, types: &BTreeSet<String>) -> BTreeMap<String, String> {
         let pin = |name: &String| {
-            let id = self.first.get(name)?;
+            let line = self.line(name);
+            let id = line.iter().find_map(|one| self.first.get(one))?;
             // A default of an ancestor counts before any program that no list names.
-            let is_explicit = self.line(name).iter().any(|one| self.explicit.contains(one));
+            let is_explicit = line.iter().any(|one| self.explicit.contains(one));
             (!is_explicit).then(|| (name.clone(), id.clone()))
         };
         types.iter().filter_map(pin).collect()

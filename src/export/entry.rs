@@ -81,6 +81,8 @@ pub struct Subject<'a> {
     pub path: &'a str,
     /// `incusbox-run`, by its path.
     pub runner: &'a str,
+    /// Whether windows of its class are this entry's, and not the host's program's.
+    pub has_windows: bool,
     /// What is put behind every name, so that two programs are told apart; may be empty.
     pub label: &'a str,
     /// More arguments for the program.
@@ -129,13 +131,23 @@ pub fn rewritten(
                 let name = on_host(name).unwrap_or_else(|| ANY_ICON.to_owned());
                 file.set(group, b"Icon", name.as_bytes());
             }
-            None if group == MAIN => file.set(group, b"Icon", ANY_ICON.as_bytes()),
+            // Also one that is no name: nothing of it passes.
+            None if group == MAIN || file.raw(group, b"Icon").is_some() => {
+                file.set(group, b"Icon", ANY_ICON.as_bytes());
+            }
             None => {}
         }
     }
-    if class.is_none() {
+    match class {
         // What a window says that belongs to this entry, by the id that the program knows.
-        file.set(MAIN, b"StartupWMClass", stem(subject.id).as_bytes());
+        None if subject.has_windows => {
+            file.set(MAIN, b"StartupWMClass", stem(subject.id).as_bytes());
+        }
+        Some(_) if !subject.has_windows => file.revise(|_, pair| match pair.key {
+            b"StartupWMClass" | b"X-GNOME-WMClass" => Revised::Gone,
+            _ => Revised::Kept,
+        }),
+        _ => {}
     }
     for (key, said, list) in
         [(&b"Actions"[..], said_actions, actions), (b"MimeType", said_types, types)]

@@ -24,6 +24,9 @@ const VERSION: u32 = 1;
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     version: u32,
+    /// Whether entries changed since the lists of defaults were looked at.
+    #[serde(default)]
+    pub defaults_are_due: bool,
     /// The boxes.
     pub boxes: Vec<Exports>,
 }
@@ -36,6 +39,8 @@ pub struct Exports {
     pub name: String,
     /// Its project.
     pub project: String,
+    /// The fingerprint of the daemon that has it.
+    pub daemon: String,
     /// Incus's id of it, which outlives a change of the name and is no other box's.
     pub uuid: String,
     /// What was chosen.
@@ -89,8 +94,20 @@ pub struct Record {
     pub next: Option<String>,
     /// Whose it is: `app:ID`, `command:PATH`.
     pub users: BTreeSet<String>,
-    /// A picture's path in the box, and what tells whether it is still the same.
-    pub source: Option<(String, String)>,
+    /// Which picture of the box's it is.
+    pub source: Option<Source>,
+}
+
+/// A picture in a box.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// What entries there call the icon.
+    pub icon: String,
+    /// The picture's path there.
+    pub path: String,
+    /// What tells whether it is still the same.
+    pub stamp: String,
 }
 
 impl Record {
@@ -117,26 +134,29 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Takes the list, once nobody else has it.
+    /// Takes the list; `None` when somebody else has it.
     ///
     /// # Errors
     /// Of the file, and for one that is none of ours.
-    pub fn take() -> io::Result<Kept> {
+    pub fn take() -> io::Result<Option<Kept>> {
         let directories = xdg::BaseDirectories::with_prefix("incusbox");
         Kept::take_in(&directories.create_state_directory("")?)
     }
 
-    /// Takes the list in this directory.
+    /// Takes the list in this directory; `None` when somebody else has it.
     ///
     /// # Errors
     /// Of the file, and for one that is none of ours.
-    pub fn take_in(directory: &Path) -> io::Result<Kept> {
+    pub fn take_in(directory: &Path) -> io::Result<Option<Kept>> {
         let (lock, path) = (directory.join("exports.lock"), directory.join("exports.json"));
         let lock =
             OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(lock)?;
-        rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            other => other?,
+        }
         let manifest = read(&path)?;
-        Ok(Kept { path, tree: Tree::default(), manifest, _lock: lock })
+        Ok(Some(Kept { path, tree: Tree::default(), manifest, _lock: lock }))
     }
 
     /// Writes the list.
@@ -145,8 +165,14 @@ impl Kept {
     /// Of the file; it is as it was then.
     pub fn save(&mut self) -> io::Result<()> {
         let bytes = serde_json::to_vec(&self.manifest)?;
-        self.tree.write(&self.path, &bytes, 0o600, false)?;
-        self.tree.commit()
+        let written = self.tree.write(&self.path, &bytes, 0o600, false);
+        match written {
+            Ok(()) => self.tree.commit(),
+            Err(error) => {
+                self.tree.discard_all();
+                Err(error)
+            }
+        }
     }
 }
 
@@ -158,14 +184,14 @@ pub fn look() -> io::Result<Manifest> {
     let directories = xdg::BaseDirectories::with_prefix("incusbox");
     match directories.get_state_file("exports.json") {
         Some(path) => read(&path),
-        None => Ok(Manifest { version: VERSION, boxes: Vec::new() }),
+        None => Ok(Manifest::empty()),
     }
 }
 
 fn read(path: &Path) -> io::Result<Manifest> {
     let bytes = match std::fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Manifest { version: VERSION, boxes: Vec::new() });
+            return Ok(Manifest::empty());
         }
         other => other?,
     };
@@ -185,6 +211,10 @@ fn read(path: &Path) -> io::Result<Manifest> {
 }
 
 impl Manifest {
+    fn empty() -> Manifest {
+        Manifest { version: VERSION, defaults_are_due: false, boxes: Vec::new() }
+    }
+
     /// What the box has, by its id; one that was renamed gets its new name.
     pub fn exports(&mut self, name: &str, project: &str, uuid: &str) -> &mut Exports {
         let found = self.boxes.iter().position(|one| one.uuid == uuid);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::rc::Rc;
 
 use super::locale;
 use crate::agent::protocol::apps::{
@@ -9,7 +10,7 @@ use crate::agent::protocol::apps::{
 };
 use crate::boxes::error::Error;
 use crate::boxes::setup;
-use crate::desktop::entry::MAIN;
+use crate::desktop::entry::{self, MAIN};
 use crate::desktop::exec::Exec;
 use crate::desktop::keyfile::KeyFile;
 use crate::incus::command::MOST_LINE;
@@ -26,6 +27,10 @@ const _: () = assert!(6 * MOST_ENTRY < MOST_LINE && 6 * MOST_PART < MOST_LINE);
 const MOST_BYTES: usize = 256 << 20;
 /// The most answers: entries, pictures, commands.
 const MOST_ANSWERS: usize = 4 * MOST_ENTRIES;
+/// The most pictures of an icon.
+const MOST_PICTURES: usize = 32;
+/// The most bytes of what tells a picture from an earlier one.
+const MOST_STAMP: usize = 200;
 /// The most bytes of a path, Linux's own limit.
 const MOST_PATH: usize = 4096;
 
@@ -89,7 +94,7 @@ pub struct Pictured {
     /// What tells whether it is still the same.
     pub stamp: String,
     /// The file; `None` where it is the one that the host has.
-    pub bytes: Option<Vec<u8>>,
+    pub bytes: Option<Rc<[u8]>>,
 }
 
 /// Asks a running box what it offers.
@@ -102,7 +107,7 @@ pub fn ask(
     name: &str,
     question: &Question,
 ) -> Result<Offers, Error> {
-    let question = serde_json::to_vec(question)
+    let bytes = serde_json::to_vec(question)
         .map_err(|error| Error::Host { doing: "writing a question", source: error.into() })?;
     let locales = locale::fitting(|name| std::env::var_os(name));
     let mut offers = Offers::default();
@@ -124,13 +129,13 @@ pub fn ask(
             count += 1;
             offers.add_picture(picture, std::mem::take(&mut parts));
         }
-        Ok(Answer::Program { name, path }) => {
+        Ok(Answer::Program { name, path }) if question.programs.contains(&name) => {
             count += 1;
             offers.programs.insert(name, path.filter(|path| path.len() <= MOST_PATH));
         }
-        Ok(Answer::Part(_)) | Err(_) => is_broken = true,
+        Ok(Answer::Part(_) | Answer::Program { .. }) | Err(_) => is_broken = true,
     };
-    let ended = setup::ask(client, signals, name, "apps", &question, &mut take)?;
+    let ended = setup::ask(client, signals, name, "apps", &bytes, &mut take)?;
     if is_broken {
         let what = "it is none of an agent's".to_owned();
         return Err(incus::Error::Malformed { doing: "asking what the box offers", what }.into());
@@ -149,7 +154,10 @@ pub fn ask(
 impl Offers {
     fn add(&mut self, entry: Entry, locales: &[String]) {
         let path = entry.path.clone();
-        self.bytes += entry.bytes.0.len();
+        self.bytes += entry.bytes.0.len() + entry.path.len();
+        if entry.path.len() > MOST_PATH {
+            return self.leave(&path, "its path is too long");
+        }
         if self.bytes > MOST_BYTES {
             return self.leave(&path, format!("the box offers more than {MOST_BYTES} bytes"));
         }
@@ -166,11 +174,17 @@ impl Offers {
 
     fn add_picture(&mut self, picture: Picture, bytes: Vec<u8>) {
         let Picture { icon, path, stamp, is_known } = picture;
-        self.bytes += bytes.len();
+        if icon.len() > MOST_PATH || path.len() > MOST_PATH || stamp.len() > MOST_STAMP {
+            return;
+        }
+        self.bytes += bytes.len() + icon.len() + path.len();
         if self.bytes > MOST_BYTES {
             return self.leave(&path, format!("the box offers more than {MOST_BYTES} bytes"));
         }
-        let bytes = (!is_known).then_some(bytes);
+        if self.pictures.get(&icon).is_some_and(|all| all.len() >= MOST_PICTURES) {
+            return;
+        }
+        let bytes = (!is_known).then(|| bytes.into());
         self.pictures.entry(icon).or_default().push(Pictured { path, stamp, bytes });
     }
 
@@ -181,6 +195,22 @@ impl Offers {
 }
 
 impl App {
+    /// What it calls its icons, those of its actions too.
+    pub fn icons(&self) -> Vec<String> {
+        let mut file = KeyFile::parse(&self.bytes).unwrap_or_default();
+        file.tidy();
+        entry::icons(&file)
+    }
+
+    /// Whether its windows have a class that is one of these ids.
+    pub fn class_is_of(&self, ids: &BTreeSet<String>) -> bool {
+        let mut file = KeyFile::parse(&self.bytes).unwrap_or_default();
+        file.tidy();
+        let class = file.get(MAIN, b"StartupWMClass").unwrap_or_default();
+        let id = format!("{}.desktop", String::from_utf8_lossy(&class)).to_lowercase();
+        id != self.id.as_str().to_lowercase() && ids.iter().any(|known| known.to_lowercase() == id)
+    }
+
     /// Its name in the user's language, and as the entry has it without a language.
     pub fn names(&self) -> Vec<String> {
         let file = KeyFile::parse(&self.bytes).unwrap_or_default();

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::digest::digest;
 use super::entry::{self, Subject};
-use super::manifest::{Exports, Look};
+use super::manifest::{Exports, Look, Source};
 use super::offers::{App, Offers, Pictured, Shown};
 use super::shim;
 use crate::desktop::picture::{self, Kind, Picture};
@@ -36,7 +37,7 @@ pub struct Ground {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// This.
-    Bytes(Vec<u8>),
+    Bytes(Rc<[u8]>),
     /// What it has.
     Same,
 }
@@ -50,8 +51,8 @@ pub struct Wanted {
     pub mode: u32,
     /// Whose it is.
     pub users: BTreeSet<String>,
-    /// A picture's path in the box, and what tells whether it is still the same.
-    pub source: Option<(String, String)>,
+    /// Which picture of the box's it is.
+    pub source: Option<Source>,
 }
 
 /// Everything that shall be there.
@@ -63,6 +64,10 @@ pub struct Plan {
     pub refused: Vec<(String, String)>,
     /// What was chosen and is not in the box at present.
     pub missing: Vec<String>,
+    /// Whether pictures have to be sent that the host was thought to have.
+    pub is_short: bool,
+    /// The icons of the box's that were looked at: what each is called on the host, and its files.
+    icons: BTreeMap<String, (Option<String>, Vec<PathBuf>)>,
 }
 
 /// Who uses the files of a program's.
@@ -87,6 +92,8 @@ pub fn plan(name: &BoxName, exports: &Exports, offers: &Offers, ground: &Ground)
             plan.refused.push((app.id.as_str().to_owned(), why));
         }
     }
+    // Those of programs that were refused.
+    plan.files.retain(|_, wanted| !wanted.users.is_empty());
     let is_there = |id: &String| offers.apps.iter().any(|app| app.id.as_str() == id);
     plan.missing.extend(chosen.apps.keys().filter(|id| !is_there(id)).cloned());
     for (path, shimmed) in &chosen.commands {
@@ -115,6 +122,8 @@ impl Plan {
         let user = user_of_app(app.id.as_str());
         let applications = ground.data.join("applications");
         let own_id = own_id(name, app, &user, &applications, exports, ground)?;
+        // A class that the host has a program for is left to that.
+        let has_windows = own_id == app.id && !app.class_is_of(&ground.ids);
         let label = match &look.label {
             Some(label) => label.as_str(),
             None if own_id != app.id => name.as_str(),
@@ -126,71 +135,100 @@ impl Plan {
             id: &app.id,
             path: &app.path,
             runner: &ground.runner,
+            has_windows,
             label,
             flags: &look.flags,
         };
-        let icons = std::cell::RefCell::new(Vec::new());
-        let on_host = |icon: &str| {
-            let own = icon_name(name, ground.project.as_deref(), icon);
-            let files = self.pictures(&own, offers.pictures.get(icon)?, exports, ground);
-            let is_there = !files.is_empty();
-            icons.borrow_mut().extend(files);
-            is_there.then_some(own)
-        };
+        let icons = app.icons();
+        for icon in &icons {
+            self.add_icon(name, icon, exports, offers, ground);
+        }
+        let on_host = |icon: &str| self.icons.get(icon).and_then(|(own, _)| own.clone());
         let bytes = entry::rewritten(&app.bytes, &subject, &on_host)?;
-        for (path, mut wanted) in icons.into_inner() {
-            wanted.users.insert(user.clone());
-            let there = self.files.entry(path).or_insert(wanted);
-            there.users.insert(user.clone());
+        for path in icons.iter().filter_map(|icon| self.icons.get(icon)).flat_map(|(_, all)| all) {
+            if let Some(wanted) = self.files.get_mut(path) {
+                wanted.users.insert(user.clone());
+            }
         }
         self.add(&applications.join(own_id.as_str()), bytes, READ, user);
         Ok(())
     }
 
-    fn add(&mut self, path: &Path, bytes: Vec<u8>, mode: u32, user: String) {
-        let users = [user].into();
-        let wanted = Wanted { content: Content::Bytes(bytes), mode, users, source: None };
-        self.files.insert(path.to_owned(), wanted);
+    /// Looks at an icon's pictures, once.
+    fn add_icon(
+        &mut self,
+        name: &BoxName,
+        icon: &str,
+        exports: &Exports,
+        offers: &Offers,
+        ground: &Ground,
+    ) {
+        if self.icons.contains_key(icon) {
+            return;
+        }
+        let own = icon_name(name, ground.project.as_deref(), icon);
+        let sent = offers.pictures.get(icon).map(Vec::as_slice).unwrap_or_default();
+        let (files, is_short) = pictures(icon, &own, sent, exports, ground);
+        self.is_short |= is_short;
+        let paths: Vec<PathBuf> = files.keys().cloned().collect();
+        for (path, wanted) in files {
+            // Of two names of one icon.
+            self.files.entry(path).or_insert(wanted);
+        }
+        let own = (!paths.is_empty()).then_some(own);
+        self.icons.insert(icon.to_owned(), (own, paths));
     }
 
-    /// The files of an icon that is called `own` on the host: of each size the best picture.
-    fn pictures(
-        &self,
-        own: &str,
-        pictures: &[Pictured],
-        exports: &Exports,
-        ground: &Ground,
-    ) -> BTreeMap<PathBuf, Wanted> {
-        let theme = ground.data.join("icons/hicolor");
-        // By directory: one picture for each size, however far off it is.
-        let mut best: BTreeMap<PathBuf, (u32, PathBuf, Wanted)> = BTreeMap::new();
-        for Pictured { path, stamp, bytes } in pictures {
-            let source = Some((path.clone(), stamp.clone()));
-            let (place, off, content) = match bytes {
-                Some(bytes) => {
-                    let Ok(seen) = picture::look(bytes) else { continue };
-                    let (directory, off) = directory(own, seen);
-                    let file = format!("{directory}/apps/{own}.{}", seen.kind.ending());
-                    (theme.join(file), off, Content::Bytes(bytes.clone()))
-                }
-                // Known by the record alone, which says where it went.
-                None => {
-                    let known = exports.files.iter().find(|(file, record)| {
-                        record.source == source && file.file_stem().is_some_and(|stem| stem == own)
-                    });
-                    let Some((file, _)) = known else { continue };
-                    (file.clone(), 0, Content::Same)
-                }
-            };
-            let wanted = Wanted { content, mode: READ, users: BTreeSet::new(), source };
-            let size = place.parent().unwrap_or(&theme).to_owned();
-            match best.get(&size) {
-                Some((known, _, _)) if *known <= off => {}
-                _ => drop(best.insert(size, (off, place, wanted))),
-            }
-        }
-        best.into_values().map(|(_, place, wanted)| (place, wanted)).collect()
+    fn add(&mut self, path: &Path, bytes: Vec<u8>, mode: u32, user: String) {
+        let users = [user].into();
+        let wanted = Wanted { content: Content::Bytes(bytes.into()), mode, users, source: None };
+        self.files.insert(path.to_owned(), wanted);
     }
+}
+
+/// The files of an icon that is called `own` on the host, of each size the best picture; and whether
+/// one has to be sent that the host was thought to have.
+fn pictures(
+    icon: &str,
+    own: &str,
+    pictures: &[Pictured],
+    exports: &Exports,
+    ground: &Ground,
+) -> (BTreeMap<PathBuf, Wanted>, bool) {
+    let mut is_short = false;
+    let theme = ground.data.join("icons/hicolor");
+    // By directory: one picture for each size, however far off it is.
+    let mut best: BTreeMap<PathBuf, (u32, PathBuf, Wanted)> = BTreeMap::new();
+    for Pictured { path, stamp, bytes } in pictures {
+        let (icon, path, stamp) = (icon.to_owned(), path.clone(), stamp.clone());
+        let source = Some(Source { icon, path, stamp });
+        let (place, off, content) = match bytes {
+            Some(bytes) => {
+                let Ok(seen) = picture::look(bytes) else { continue };
+                let (directory, off) = directory(own, seen);
+                let file = format!("{directory}/apps/{own}.{}", seen.kind.ending());
+                (theme.join(file), off, Content::Bytes(bytes.clone()))
+            }
+            // Known by the record alone, which says where it went.
+            None => {
+                let known = exports.files.iter().find(|(file, record)| {
+                    record.source == source && file.file_stem().is_some_and(|stem| stem == own)
+                });
+                let Some((file, _)) = known else {
+                    is_short = true;
+                    continue;
+                };
+                (file.clone(), 0, Content::Same)
+            }
+        };
+        let wanted = Wanted { content, mode: READ, users: BTreeSet::new(), source };
+        let size = place.parent().unwrap_or(&theme).to_owned();
+        match best.get(&size) {
+            Some((known, _, _)) if *known <= off => {}
+            _ => drop(best.insert(size, (off, place, wanted))),
+        }
+    }
+    (best.into_values().map(|(_, place, wanted)| (place, wanted)).collect(), is_short)
 }
 
 /// The directory of the theme's for a picture of the icon `own`, and how far its size is off.
@@ -219,7 +257,8 @@ fn own_id(
     ground: &Ground,
 ) -> Result<DesktopId, String> {
     let box_name = match &ground.project {
-        Some(project) => format!("{project}.{name}"),
+        // No name of a box has an underscore, so no two programs get one id.
+        Some(project) => format!("{project}_{name}"),
         None => name.to_string(),
     };
     let other = DesktopId::new(&format!("incusbox.{box_name}.{}", app.id.as_str()));
@@ -249,7 +288,7 @@ fn icon_name(name: &BoxName, project: Option<&str>, icon: &str) -> String {
         true => plain.to_owned(),
         false => digest(icon.as_bytes())[..16].to_owned(),
     };
-    let project = project.map(|project| format!("{project}.")).unwrap_or_default();
+    let project = project.map(|project| format!("{project}_")).unwrap_or_default();
     format!("incusbox.{project}{name}.{own}")
 }
 

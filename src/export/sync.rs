@@ -7,8 +7,9 @@ use super::defaults;
 use super::ground;
 use super::manifest::{Chosen, Exports, Kept};
 use super::offers::{self, Offers};
-use super::plan::{Content, Plan, Wanted, plan};
+use super::plan::{self, Content, Plan, Wanted};
 use super::refresh;
+use super::tree::{There, Tree};
 use crate::agent::protocol::apps::{Icons, Question};
 use crate::boxes::error::Error;
 use crate::incus::Client;
@@ -23,6 +24,8 @@ pub struct Whose {
     pub name: BoxName,
     /// Its project.
     pub project: String,
+    /// The fingerprint of its daemon.
+    pub daemon: String,
     /// Incus's id of it.
     pub uuid: String,
     /// Whose login in the box says where programs are.
@@ -48,6 +51,7 @@ impl Whose {
     /// The box, as Incus describes it.
     pub fn of(
         client: &Client,
+        daemon: &str,
         there: &FullInstance,
         name: &BoxName,
         uid: u32,
@@ -56,10 +60,18 @@ impl Whose {
         Whose {
             name: name.clone(),
             project: client.project().unwrap_or("default").to_owned(),
+            daemon: daemon.to_owned(),
             uuid: there.config.get("volatile.uuid").cloned().unwrap_or_default(),
             uid,
             home_is_hosts,
         }
+    }
+
+    /// What it has on the host.
+    pub fn exports<'a>(&self, kept: &'a mut Kept) -> &'a mut Exports {
+        let exports = kept.manifest.exports(self.name.as_str(), &self.project, &self.uuid);
+        exports.daemon.clone_from(&self.daemon);
+        exports
     }
 
     /// What the agent is asked.
@@ -70,10 +82,18 @@ impl Whose {
             None if apps.is_empty() => Icons::None,
             None => Icons::Of(apps.keys().cloned().collect()),
         };
-        // Looked at closely, every picture may be needed anew.
-        let records = exports.files.values().filter(|_| look == Look::Quick);
-        let known: BTreeMap<String, String> =
-            records.filter_map(|record| record.source.clone()).collect();
+        let mut known: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+        let mut tree = Tree::default();
+        // Looked at closely, every picture may be needed anew; else those that are not as they were.
+        for (file, record) in exports.files.iter().filter(|_| look == Look::Quick) {
+            let is_there = record.seen.as_ref().is_some_and(|seen| {
+                let there = tree.look(file, Some(seen));
+                there.is_ok_and(|there| there == There::File(seen.clone()))
+            });
+            if let (Some(source), true) = (record.source.clone(), is_there) {
+                known.entry(source.icon).or_default().insert(source.path, source.stamp);
+            }
+        }
         let programs = commands.values().map(|one| one.command.clone()).collect();
         Question { uid: self.uid, home_is_hosts: self.home_is_hosts, icons, known, programs }
     }
@@ -93,20 +113,27 @@ pub fn ask(
     offers::ask(client, signals, whose.name.as_str(), &whose.question(exports, look))
 }
 
-/// The plan for what a box offers.
+/// Asks a running box, and plans what is chosen of it.
 ///
 /// # Errors
-/// [`Error::Host`].
-pub fn planned(
-    client: &Client,
+/// Everything in [`Error`].
+pub fn plan(
+    client: &mut Client,
+    signals: &mut Signals,
     kept: &mut Kept,
     whose: &Whose,
-    offers: &Offers,
-) -> Result<Plan, Error> {
-    let exports = kept.manifest.exports(whose.name.as_str(), &whose.project, &whose.uuid).clone();
+    look: Look,
+) -> Result<(Offers, Plan), Error> {
+    let exports = whose.exports(kept).clone();
     let ground =
         ground::look(client, &kept.manifest, &exports).map_err(host("looking at the desktop"))?;
-    Ok(plan(&whose.name, &exports, offers, &ground))
+    let mut offers = ask(client, signals, whose, &exports, look)?;
+    let mut plan = plan::plan(&whose.name, &exports, &offers, &ground);
+    if plan.is_short {
+        offers = ask(client, signals, whose, &exports, Look::Close)?;
+        plan = plan::plan(&whose.name, &exports, &offers, &ground);
+    }
+    Ok((offers, plan))
 }
 
 /// Brings about a plan, and tells the desktop.
@@ -118,7 +145,7 @@ pub fn bring_about(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> Resul
     let writing = host("writing what is exported");
     let mut notes = Vec::new();
     let mut done = apply::apply(kept, uuid, plan, look).map_err(&writing)?;
-    if done.changed().any(apply::is_entry) {
+    if kept.manifest.defaults_are_due {
         kept.manifest.exports("", "", defaults::OWNER);
         let plan = defaults::plan(&kept.manifest);
         let lists = apply::apply(kept, defaults::OWNER, plan, look).map_err(&writing)?;
@@ -130,6 +157,8 @@ pub fn bring_about(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> Resul
             )
         }));
         kept.manifest.tidy();
+        kept.manifest.defaults_are_due = false;
+        kept.save().map_err(&writing)?;
     }
     let data = ground::data_home().map_err(host("looking at the desktop"))?;
     notes.extend(refresh::refresh(&data, done.changed()));
@@ -151,23 +180,27 @@ pub fn remaining(exports: &Exports, is_kept: impl Fn(&str) -> bool) -> Plan {
     plan
 }
 
-/// Takes away what is there of boxes that are gone. `uuids` are those of all boxes of the project.
+/// Takes away what is there of boxes of this daemon and project that are gone, and gives those that
+/// are called otherwise now their names. `live` are the ids and names of all that there are.
 ///
 /// # Errors
 /// [`Error::Host`].
 pub fn sweep(
     kept: &mut Kept,
+    daemon: &str,
     project: &str,
-    uuids: &[String],
+    live: &BTreeMap<String, String>,
 ) -> Result<Vec<(String, Outcome)>, Error> {
-    let is_gone = |one: &&Exports| one.project == project && !uuids.contains(&one.uuid);
-    let gone: Vec<(String, String)> = kept
-        .manifest
-        .boxes
-        .iter()
-        .filter(is_gone)
-        .map(|one| (one.name.clone(), one.uuid.clone()))
-        .collect();
+    let mut gone = Vec::new();
+    for one in &mut kept.manifest.boxes {
+        if one.daemon != daemon || one.project != project {
+            continue;
+        }
+        match live.get(&one.uuid) {
+            Some(name) => one.name.clone_from(name),
+            None => gone.push((one.name.clone(), one.uuid.clone())),
+        }
+    }
     gone.into_iter().map(|(name, uuid)| Ok((name, drop_all(kept, &uuid)?))).collect()
 }
 

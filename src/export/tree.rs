@@ -22,6 +22,8 @@ use super::digest::digest;
 const MOST_BYTES: u64 = 8 << 20;
 /// From how many files on the whole file system is flushed at once, which is quicker then.
 const MANY: usize = 32;
+/// How many names are tried.
+const MOST_TRIES: usize = 1000;
 
 /// What is in a file's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +52,10 @@ pub struct Tree {
     directories: BTreeMap<PathBuf, OwnedFd>,
     /// Files that were written and are not in their places yet.
     written: Vec<Written>,
+    /// How many names of temporary files were used.
+    count: usize,
+    /// What tells whether files that were put into their places are still the same.
+    stamps: BTreeMap<PathBuf, String>,
     /// Directories with changes to flush.
     changed: Vec<PathBuf>,
 }
@@ -99,12 +105,19 @@ impl Tree {
     /// Of the directory and the file, which is taken away again.
     pub fn write(&mut self, path: &Path, bytes: &[u8], mode: u32, is_new: bool) -> io::Result<()> {
         let (parent, _) = split(path)?;
-        let number = self.written.len();
-        let temporary = format!(".incusbox-{}-{number}.tmp", std::process::id());
+        let first = self.count;
+        let mut number = first;
         let directory = self.directory(parent, true)?;
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(directory, &temporary, flags, Mode::from_raw_mode(mode))?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        // Of a name that nobody made: somebody else, or one who crashed.
+        let (temporary, opened) = loop {
+            let name = format!(".incusbox-{}-{number}.tmp", std::process::id());
+            match rustix::fs::openat(directory, &name, flags, Mode::from_raw_mode(mode)) {
+                Err(Errno::EXIST) if number < first + MOST_TRIES => number += 1,
+                other => break (name, other?),
+            }
+        };
+        self.count = number + 1;
         let mut file = File::from(opened);
         let done = file.write_all(bytes);
         self.written.push(Written { path: path.to_owned(), temporary, file, is_new });
@@ -130,7 +143,7 @@ impl Tree {
             [one, ..] if written.len() >= MANY => rustix::fs::syncfs(&one.file)?,
             few => few.iter().try_for_each(|one| one.file.sync_all())?,
         }
-        for Written { path, temporary, is_new, .. } in written {
+        for Written { path, temporary, file, is_new } in written {
             let (parent, name) = split(path)?;
             let directory = self.directory(parent, false)?;
             let flags = if *is_new { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
@@ -139,6 +152,7 @@ impl Tree {
                 Err(Errno::INVAL) => rustix::fs::renameat(directory, temporary, directory, name)?,
                 other => other?,
             }
+            self.stamps.insert(path.clone(), stamp(&rustix::fs::fstat(file)?));
             self.note(parent);
         }
         Ok(())
@@ -184,23 +198,21 @@ impl Tree {
     pub fn set_aside(&mut self, path: &Path) -> io::Result<PathBuf> {
         let (parent, name) = split(path)?;
         let directory = self.directory(parent, false)?;
-        for number in 1..1000 {
+        for number in 1..MOST_TRIES {
             let mut aside = name.to_owned();
             aside.push(format!(".changed-{number}"));
-            match rustix::fs::renameat_with(
-                directory,
-                name,
-                directory,
-                &aside,
-                RenameFlags::NOREPLACE,
-            ) {
-                Ok(()) => {
-                    self.note(parent);
-                    return Ok(parent.join(aside));
-                }
-                Err(Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
+            if rustix::fs::statat(directory, &aside, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+                continue;
             }
+            let flags = RenameFlags::NOREPLACE;
+            match rustix::fs::renameat_with(directory, name, directory, &aside, flags) {
+                Err(Errno::EXIST) => continue,
+                // Not all file systems know it.
+                Err(Errno::INVAL) => rustix::fs::renameat(directory, name, directory, &aside)?,
+                other => other?,
+            }
+            self.note(parent);
+            return Ok(parent.join(aside));
         }
         Err(io::Error::other("there are a thousand others already"))
     }
@@ -215,11 +227,8 @@ impl Tree {
     }
 
     /// What tells whether the file that was put to `path` is still the same.
-    pub fn stamp(&mut self, path: &Path) -> Option<String> {
-        let (parent, name) = split(path).ok()?;
-        let directory = self.directory(parent, false).ok()?;
-        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        Some(stamp(&stat))
+    pub fn stamp(&self, path: &Path) -> String {
+        self.stamps.get(path).cloned().unwrap_or_default()
     }
 
     fn note(&mut self, directory: &Path) {

@@ -44,6 +44,9 @@ pub struct Environment {
     /// What the kernel can do.
     #[serde(default, deserialize_with = "null_is_default")]
     pub kernel_features: BTreeMap<String, String>,
+    /// What tells this daemon from others.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub certificate_fingerprint: String,
 }
 
 impl Server {

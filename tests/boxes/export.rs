@@ -14,7 +14,7 @@ printf '#!/bin/sh\nfor word; do printf "<%%s>" "$word"; done; pwd\n' >/usr/bin/s
 chmod +x /usr/bin/stand-in
 entry() { printf '[Desktop Entry]\nType=Application\n%b' "$2" >"$1"; }
 entry org.test.Edit.desktop 'Name=Edit\nName[de]=Bearbeiten\nComment=x\nIcon=edit\nPath=/usr\nTryExec=stand-in\nMimeType=text/plain;\nExec=stand-in --a "b c" "\\\\$HOME" %% %i %k %U\nActions=new;\nX-KDE-SubstituteUID=true\n[Desktop Action new]\nName=New\nExec=stand-in new %f\n'
-entry hidden.desktop 'Name=Hidden\nNoDisplay=true\nExec=stand-in hidden\n'
+entry hidden.desktop 'Name=Hidden\nNoDisplay=true\nIcon=/usr/share/icons/hicolor/48x48/apps/edit.png\nExec=stand-in hidden\n'
 png() { printf '\211PNG\r\n\032\n\000\000\000\015IHDR\000\000\000%b\000\000\000%b\010\006' "$1" "$1"; }
 for size in 16 48; do
     at=/usr/share/icons/hicolor/${size}x$size/apps
@@ -152,6 +152,13 @@ fn a_program_of_a_box_is_a_program_of_the_host() {
     let apps: Value = serde_json::from_str(&apps.stdout).expect("JSON");
     assert_eq!(apps[0]["exported"], "org.test.Edit.desktop");
 
+    // A picture that another program has too, by another name.
+    desktop.export(&name, &["--app", "hidden"]).succeeds();
+    let hidden = desktop.read("share/applications/hidden.desktop");
+    assert!(hidden.contains("\nIcon=incusbox."), "{hidden}");
+    desktop.incusbox(&["unexport", &name, "--app", "hidden"]).succeeds();
+    assert_eq!(desktop.files().len(), 3);
+
     desktop.incusbox(&["unexport", &name, "--app", "Edit"]).succeeds();
     assert_eq!(desktop.files(), [""; 0]);
     desktop.incusbox(&["unexport", &name, "--app", "Edit"]).fails(2, &["nothing of"]);
@@ -184,9 +191,12 @@ fn what_is_exported_follows_the_box() {
     desktop.export(&name, &[]).succeeds();
     assert!(!desktop.files().contains(&"share/applications/draw.desktop".to_owned()));
 
-    // What somebody changed is kept aside, what somebody took away comes back.
-    std::fs::write(desktop.path(EDIT), "mine").expect("a file");
+    // What somebody took away comes back, what somebody changed is kept aside.
     let picture = desktop.files().into_iter().find(|file| file.contains("48x48")).expect("one");
+    std::fs::remove_file(desktop.path(&picture)).expect("a file");
+    desktop.export(&name, &[]).succeeds();
+    assert!(desktop.files().contains(&picture));
+    std::fs::write(desktop.path(EDIT), "mine").expect("a file");
     std::fs::remove_file(desktop.path(&picture)).expect("a file");
     let told = desktop.incusbox(&["export", "--verify"]).succeeds();
     assert!(told.stderr.contains("was changed by somebody"), "{told:#?}");
@@ -198,11 +208,21 @@ fn what_is_exported_follows_the_box() {
     let new = Name::new("followed");
     desktop.incusbox(&["rename", &name, &new]).succeeds();
     assert!(desktop.read(EDIT).contains(&format!("X-Incusbox-Box={}\n", &*new)));
-    assert!(desktop.files().iter().all(|file| !file.contains(&format!(".{}.", &*name))));
+    assert!(desktop.files().iter().all(|file| !file.contains(&format!("{}.", &*name))));
 
-    // Deleted behind our back.
-    incus(&["delete", "--force", &new]).succeeds();
-    let told = desktop.incusbox(&["export", "--verify"]).succeeds();
+    // Renamed, and deleted, behind our back. A dry run does nothing about it.
+    let newer = Name::new("followed");
+    incus(&["stop", "--force", &new]).succeeds();
+    incus(&["rename", &new, &newer]).succeeds();
+    desktop.export(&newer, &[]).succeeds();
+    assert!(desktop.read(EDIT).contains(&format!("X-Incusbox-Box={}\n", &*newer)));
+    let pictures =
+        desktop.files().into_iter().filter(|file| file.contains(&format!("{}.", &*newer)));
+    assert_eq!(pictures.count(), 2);
+    incus(&["delete", "--force", &newer]).succeeds();
+    desktop.incusbox(&["export", "--verify", "--dry-run"]).fails(1, &["there is no box"]);
+    assert_eq!(desktop.files().len(), 3);
+    let told = desktop.incusbox(&["unexport", &newer, "--all"]).succeeds();
     assert!(told.stderr.contains("is gone"), "{told:#?}");
     assert_eq!(desktop.files(), [""; 0]);
 }
@@ -219,7 +239,18 @@ fn two_boxes_with_one_program_are_told_apart_and_go_alone() {
     let files = desktop.files();
     let other = files.iter().find(|file| file.contains("incusbox.") && file.ends_with(".desktop"));
     let other = other.unwrap_or_else(|| panic!("{files:?}")).clone();
-    assert!(desktop.read(&other).contains(&format!("\nName=Edit ({})\n", &*second)));
+    let labelled = desktop.read(&other);
+    assert!(labelled.contains(&format!("\nName=Edit ({})\n", &*second)), "{labelled}");
+    assert!(!labelled.contains("StartupWMClass"), "windows are the first one's: {labelled}");
+    // What stays is not touched, also if somebody changed it.
+    std::fs::write(desktop.path(&other), "mine").expect("a file");
+    desktop.export(&second, &["--app", "hidden"]).succeeds();
+    std::fs::write(desktop.path(&other), "mine again").expect("a file");
+    desktop.incusbox(&["unexport", &second, "--app", "hidden"]).succeeds();
+    assert_eq!(desktop.read(&other), "mine again");
+    std::fs::remove_file(desktop.path(&other)).expect("a file");
+    std::fs::remove_file(desktop.path(&format!("{other}.changed-1"))).expect("a file");
+    desktop.export(&second, &[]).succeeds();
     assert!(desktop.read(EDIT).contains("\nName=Edit\n"));
     incusbox(&["stop", &second]).succeeds();
     desktop.incusbox(&["rm", "--force", &second]).succeeds();

@@ -32,10 +32,10 @@ pub struct Question {
     /// Whose icons are asked for.
     #[serde(default)]
     pub icons: Icons,
-    /// Pictures that the host has: their paths in the box, and what they were told by. They are not
-    /// sent again if they are the same.
+    /// Pictures that the host has, by their icons and their paths in the box, with what they were
+    /// told by. They are not sent again if they are the same.
     #[serde(default)]
-    pub known: BTreeMap<String, String>,
+    pub known: BTreeMap<String, BTreeMap<String, String>>,
     /// Commands, by their names or paths.
     #[serde(default)]
     pub programs: Vec<String>,

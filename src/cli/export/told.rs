@@ -45,8 +45,11 @@ pub fn tell_plan(kept: &Kept, uuid: &str, plan: &Plan) -> Result<(), Error> {
 
 /// Says what was done for each box; the status is a failure if anything was left undone.
 pub fn tell_all(matches: &ArgMatches, outcomes: &[(BoxName, Outcome)]) -> Result<ExitCode, Error> {
-    let is_bad =
-        |outcome: &Outcome| !outcome.refused.is_empty() || !outcome.done.foreign.is_empty();
+    let is_bad = |outcome: &Outcome| {
+        !outcome.refused.is_empty()
+            || !outcome.done.foreign.is_empty()
+            || !outcome.done.of_others.is_empty()
+    };
     let mut is_well = true;
     for (name, outcome) in outcomes {
         is_well &= !is_bad(outcome);
@@ -108,6 +111,9 @@ pub fn say_troubles(outcome: &Outcome) {
             "`{}` is there and not incusbox's: it is left alone\nmove it away, or choose another place by --export-path",
             path.display()
         ));
+    }
+    for (path, name) in &outcome.done.of_others {
+        say(format!("`{}` is the box `{name}`'s: it is left to that", path.display()));
     }
     for (what, why) in &outcome.refused {
         say(format!("`{what}` is not exported: {why}"));

@@ -19,7 +19,7 @@ impl Home {
     }
 
     fn kept(&self) -> Kept {
-        let mut kept = Kept::take_in(&self.0).expect("the list");
+        let mut kept = Kept::take_in(&self.0).expect("a list").expect("nobody else has it");
         kept.manifest.exports("dev", "default", "u1").chosen.all = Some(Default::default());
         kept
     }
@@ -30,13 +30,15 @@ impl Home {
 
     fn plan(&self, files: &[(&str, &str)]) -> Plan {
         let wanted = |text: &str| Wanted {
-            content: Content::Bytes(text.as_bytes().to_vec()),
+            content: Content::Bytes(text.as_bytes().into()),
             mode: 0o644,
             users: BTreeSet::from(["app:a".to_owned()]),
             source: None,
         };
         let files = files.iter().map(|(name, text)| (self.path(name), wanted(text)));
-        Plan { files: files.collect(), ..Plan::default() }
+        let mut plan = Plan::default();
+        plan.files.extend(files);
+        plan
     }
 
     fn make(&self, files: &[(&str, &str)]) -> Done {
@@ -171,8 +173,35 @@ fn a_file_of_another_boxs_is_not_taken() {
     let mut kept = home.kept();
     kept.manifest.exports("other", "default", "u2").chosen = Chosen::default();
     let done = apply(&mut kept, "u2", home.plan(&[("a", "2")]), Look::Quick).expect("applied");
-    assert_eq!(done.foreign, [home.path("a")]);
+    assert_eq!(done.of_others, [(home.path("a"), "dev".to_owned())]);
     assert_eq!(home.read("a").as_deref(), Some("1"));
+}
+
+#[test]
+fn what_stays_as_it_is_is_not_touched_whatever_became_of_it() {
+    let home = Home::new();
+    home.make(&[("a", "1"), ("b", "1"), ("c", "1")]);
+    std::fs::write(home.path("a"), "mine").expect("a file");
+    std::fs::remove_file(home.path("b")).expect("a file");
+    let mut plan = home.plan(&[("a", ""), ("b", "")]);
+    for wanted in plan.files.values_mut() {
+        wanted.content = Content::Same;
+        wanted.users = ["app:b".to_owned()].into();
+    }
+    let mut kept = home.kept();
+    let done = apply(&mut kept, "u1", plan, Look::Quick).expect("applied");
+    assert_eq!((done.removed, done.aside), (vec![home.path("c")], Vec::new()));
+    assert_eq!(home.names(), ["a"]);
+    assert_eq!(home.read("a").as_deref(), Some("mine"));
+    let files = &kept.manifest.exports("dev", "default", "u1").files;
+    assert!(files.values().all(|record| record.users == ["app:b".to_owned()].into()), "{files:?}");
+}
+
+#[test]
+fn only_one_has_the_list() {
+    let home = Home::new();
+    let _kept = home.kept();
+    assert!(Kept::take_in(&home.0).expect("a list").is_none());
 }
 
 #[test]

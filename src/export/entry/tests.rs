@@ -43,6 +43,7 @@ fn subject<'a>(name: &'a BoxName, id: &'a DesktopId) -> Subject<'a> {
         id,
         path: "/usr/share/applications/org.edit.desktop",
         runner: "/usr/bin/incusbox-run",
+        has_windows: true,
         label: "",
         flags: &[],
     }

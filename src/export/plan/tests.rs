@@ -9,7 +9,7 @@ fn png(side: u32) -> Vec<u8> {
 }
 
 fn pictured(path: &str, bytes: Option<Vec<u8>>) -> Pictured {
-    Pictured { path: path.to_owned(), stamp: "1".to_owned(), bytes }
+    Pictured { path: path.to_owned(), stamp: "1".to_owned(), bytes: bytes.map(Into::into) }
 }
 
 fn offers(id: &str, pictures: Vec<Pictured>) -> Offers {
@@ -82,7 +82,7 @@ fn pictures_go_where_their_sizes_are() {
         "/d/icons/hicolor/scalable/apps/incusbox.dev.edit.svg",
     ];
     assert_eq!(paths(&plan), expected);
-    assert_eq!(plan.files[Path::new(expected[1])].content, Content::Bytes(png(48)));
+    assert_eq!(plan.files[Path::new(expected[1])].content, Content::Bytes(png(48).into()));
     assert!(text(&plan, expected[0]).contains("\nIcon=incusbox.dev.edit\n"));
 }
 
@@ -100,7 +100,7 @@ fn what_the_host_has_too_is_told_apart() {
     let first = plan(&dev(), &all(), &offers, &ground(&["a.desktop"]));
     assert_eq!(paths(&first), [own]);
     assert!(text(&first, own).contains("\nName=Edit (dev)\n"));
-    assert!(text(&first, own).contains("\nStartupWMClass=a\n"));
+    assert!(!text(&first, own).contains("StartupWMClass"), "windows of that class are the host's");
 
     // What it is called once it stays, for it may be pinned.
     let mut exports = all();
@@ -135,11 +135,15 @@ fn what_was_chosen_counts_before_all_and_what_was_excepted_never() {
 fn a_picture_that_is_the_same_keeps_its_place() {
     let path = "/d/icons/hicolor/48x48/apps/incusbox.dev.edit.png";
     let mut exports = all();
-    let source = Some(("/48.png".to_owned(), "1".to_owned()));
-    exports.files.insert(path.into(), Record { source, ..Record::default() });
+    let source = Source { icon: "edit".into(), path: "/48.png".into(), stamp: "1".into() };
+    exports.files.insert(path.into(), Record { source: Some(source), ..Record::default() });
     let offers = offers("a.desktop", vec![pictured("/48.png", None)]);
     let made = plan(&dev(), &exports, &offers, &ground(&[]));
     assert_eq!(made.files[Path::new(path)].content, Content::Same);
+    assert!(!made.is_short);
+    // Under another name of the box it has to be sent.
+    let web = BoxName::new("web").expect("a name");
+    assert!(plan(&web, &exports, &offers, &ground(&[])).is_short);
 }
 
 #[test]

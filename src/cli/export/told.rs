@@ -80,7 +80,8 @@ pub fn tell(matches: &ArgMatches, name: &BoxName, outcome: &Outcome) -> Result<(
         }
         let icons = paths.iter().filter(is_icon).count();
         if icons > 0 {
-            text.push_str(&format!("{word} {icons} pictures of icons\n"));
+            let what = if icons == 1 { "picture of an icon" } else { "pictures of icons" };
+            text.push_str(&format!("{word} {icons} {what}\n"));
         }
     }
     print(&text)?;

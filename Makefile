@@ -23,9 +23,9 @@ UNITDIR    ?= $(PREFIX)/lib/systemd/user
 UNITS      := incusbox-box@.service incusbox-session.service incusbox-session.socket
 
 # Names by which incusbox is called as one of its subcommands.
-LINKS      := $(addprefix incusbox-,create enter list rm)
+LINKS      := $(addprefix incusbox-,create enter export list rm)
 PAGES      := incusbox-run.1 incusbox.1 $(addsuffix .1,$(addprefix incusbox-,create enter list info \
-              start stop restart rename rm set adopt upgrade setup doctor))
+              start stop restart rename rm set adopt apps export unexport upgrade setup doctor))
 INSTALLED  := $(addprefix $(BINDIR)/,incusbox-run incusbox $(LINKS)) $(LIBEXECDIR)/incusbox-agent \
               $(addprefix $(MANDIR)/,$(PAGES)) $(addprefix $(UNITDIR)/,$(UNITS) sockets.target.wants/incusbox-session.socket) \
               $(foreach name,incusbox-run incusbox,$(BASHDIR)/$(name) $(ZSHDIR)/_$(name) $(FISHDIR)/$(name).fish) \

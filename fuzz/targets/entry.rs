@@ -1,4 +1,4 @@
-//! Desktop entries and command lines of any bytes: no panic; what is not changed stays as
+//! Desktop entries, command lines and pictures of any bytes: no panic; what is not changed stays as
 //! it was, byte for byte; of what was tidied and set no reader can see anything else; and a command
 //! line that is written has the words that it was read with, and nothing that is a shell's.
 #![no_main]
@@ -6,12 +6,14 @@
 use std::collections::BTreeSet;
 
 use incusbox::desktop::exec::Exec;
-use incusbox::desktop::keyfile::KeyFile;
+use incusbox::desktop::keyfile::{KeyFile, Revised};
+use incusbox::desktop::{entry, picture};
 use libfuzzer_sys::fuzz_target;
 
 const MAIN: &[u8] = b"Desktop Entry";
 
 fuzz_target!(|bytes: &[u8]| {
+    let _any = picture::look(bytes);
     if let Ok(exec) = Exec::parse(bytes) {
         round_trip(&exec);
     }
@@ -22,6 +24,15 @@ fuzz_target!(|bytes: &[u8]| {
     }
 
     file.tidy();
+    let groups: Vec<Vec<u8>> = file.groups().into_iter().map(<[u8]>::to_vec).collect();
+    for action in entry::actions(&file) {
+        assert!(groups.contains(&[entry::ACTION, &action].concat()));
+    }
+    let mut kept = file.clone();
+    kept.revise(|_, _| Revised::Kept);
+    assert_eq!(kept, file);
+    kept.keep_groups(|group| group == MAIN);
+    assert!(kept.groups().iter().all(|group| *group == MAIN));
     let string = bytes.get(..16).unwrap_or(bytes);
     file.set(MAIN, b"Exec", string);
     let written = file.to_bytes();

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::protocol::BOX;
 use crate::exit;
 use crate::message;
 use crate::run::agent_file::PLACES;
@@ -70,7 +71,7 @@ pub fn main(arguments: &[OsString]) -> u8 {
         Ok(shim) => shim,
         Err(bad) => return fail(format!("`{}`: {bad}", path.to_string_lossy())),
     };
-    let here = std::env::var_os(inside::BOX).unwrap_or_default();
+    let here = std::env::var_os(BOX).unwrap_or_default();
     let hindrance = inside::run(shim, arguments[3..].iter().cloned(), &here);
     message::say(NAME, &hindrance);
     hindrance.exit_code()

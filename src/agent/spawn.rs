@@ -10,7 +10,7 @@ use super::account::Account;
 use super::desktop;
 use super::limits::{self, Limits};
 use super::login::{self, Variables};
-use super::protocol::{Base, Command, Failure, Fd, Missing, Opened, Place, Reason, Request};
+use super::protocol::{BOX, Base, Command, Failure, Fd, Missing, Opened, Place, Reason, Request};
 use super::umask;
 use crate::sys::process::{self, Forked};
 use crate::sys::{fds, pipes, pty, signals};
@@ -160,7 +160,7 @@ fn plan(request: &Request, account: Account, agent: &OsStr) -> Program {
         }
     };
     let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
-    login::set(&mut variables, "INCUSBOX_BOX".into(), text(&request.box_name));
+    login::set(&mut variables, BOX.into(), text(&request.box_name));
     if let Some(session) = &request.desktop {
         desktop::enter(session, &account, &mut variables);
     }

@@ -10,9 +10,10 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::protocol::BOX;
 use super::protocol::desktop::{ON, Switch, runtime};
 use super::protocol::hand_over::{
-    Answer, DIRECTORY, MOST_BYTES, OPEN, Wish, has_scheme, percent_decoded,
+    Answer, DIRECTORY, MOST_BYTES, OPEN, Wish, file_path, has_scheme,
 };
 use crate::message;
 
@@ -47,12 +48,12 @@ pub fn main(arguments: &[OsString]) -> u8 {
 /// What the host is asked for; `None` where there is nothing to ask.
 fn wish(what: &OsStr) -> Option<Wish> {
     let text = what.to_str().unwrap_or_default();
-    let path = match text.split_once(':') {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("file") => path_of(rest)?,
-        _ if has_scheme(text) && !Path::new(what).exists() => {
+    let path = match file_path(text) {
+        Some(path) => path?,
+        None if has_scheme(text) && !Path::new(what).exists() => {
             return Some(Wish::Url(text.to_owned()));
         }
-        _ => PathBuf::from(what),
+        None => PathBuf::from(what),
     };
     let path = path.canonicalize().ok()?;
     let metadata = path.metadata().ok()?;
@@ -61,16 +62,6 @@ fn wish(what: &OsStr) -> Option<Wish> {
         device: metadata.dev(),
         inode: metadata.ino(),
     })
-}
-
-/// The path in the rest of a `file:` address (RFC 8089): `//host/path`, `///path` or `/path`.
-fn path_of(rest: &str) -> Option<PathBuf> {
-    let path = match rest.strip_prefix("//") {
-        Some(rest) => &rest[rest.find('/')?..],
-        None => rest,
-    };
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    Some(PathBuf::from(OsString::from_vec(percent_decoded(path)?)))
 }
 
 /// Asks the session of the host, where the box shares its bus: whoever may speak there may open.
@@ -112,7 +103,7 @@ fn by_own_program(arguments: &[OsString]) -> u8 {
                     "the host's session cannot be reached to open `{}`, and this box has no xdg-open of its own\n\
                      on the host, see what is wrong: incusbox doctor {}",
                     message::printable(&what),
-                    std::env::var("INCUSBOX_BOX").unwrap_or_default()
+                    std::env::var(BOX).unwrap_or_default()
                 ),
             );
             return NOT_FOUND;

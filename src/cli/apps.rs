@@ -41,8 +41,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
         home_is_hosts: user.is_some_and(|user| has_home_of(&there, &user)),
         ..Question::default()
     };
-    let uuid = there.config.get("volatile.uuid").cloned().unwrap_or_default();
-    let exported = exported(&uuid)?;
+    let exported = exported(there.uuid())?;
     while_running(&mut client, &mut signals, &name, |client, signals| {
         show(matches, offers::ask(client, signals, name.as_str(), &question)?, &exported)
     })?;

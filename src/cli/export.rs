@@ -99,7 +99,7 @@ pub fn daemon(client: &mut Client) -> Result<String, Error> {
 
 /// The names of the boxes that have something on the host.
 fn known(client: &Client, kept: &Kept, daemon: &str) -> Result<Vec<BoxName>, Error> {
-    let project = client.project().unwrap_or("default");
+    let project = client.project_name();
     let is_here = |one: &&Exports| one.daemon == daemon && one.project == project;
     let here = kept.manifest.boxes.iter().filter(is_here);
     Ok(here.map(|one| BoxName::new(&one.name)).collect::<Result<_, _>>()?)
@@ -122,9 +122,9 @@ pub fn sweep(client: &mut Client, kept: &mut Kept, daemon: &str) -> Result<Vec<S
     if kept.manifest.boxes.is_empty() {
         return Ok(Vec::new());
     }
-    let uuid = |one: FullInstance| Some((one.config.get("volatile.uuid")?.clone(), one.name));
-    let live = client.instances()?.into_iter().filter_map(uuid).collect();
-    let project = client.project().unwrap_or("default").to_owned();
+    let uuid = |one: FullInstance| (one.uuid().to_owned(), one.name);
+    let live = client.instances()?.into_iter().map(uuid).collect();
+    let project = client.project_name().to_owned();
     let mut names = Vec::new();
     for (name, outcome) in sync::sweep(kept, daemon, &project, &live)? {
         let text = format!("the box `{name}` is gone: what it had on the host is taken away");
@@ -147,7 +147,7 @@ fn export(
     let whose = whose(client, name, daemon)?;
     let look = if matches.get_flag("verify") { Closeness::Close } else { Closeness::Quick };
     while_running(client, signals, name, |client, signals| {
-        let before = whose.exports(kept).chosen.clone();
+        let before = whose.exports(kept).chosen.commands.clone();
         let mut after = whose.exports(kept).clone();
         choose(matches, client, signals, &whose, &mut after)?;
         whose.exports(kept).chosen = after.chosen;
@@ -162,12 +162,10 @@ fn export(
         let done = &outcome.done;
         let taken = done.foreign.iter().chain(done.of_others.iter().map(|(path, _)| path));
         let chosen = &mut whose.exports(kept).chosen;
-        for path in taken.filter(|path| !before.commands.contains_key(*path)) {
+        for path in taken.filter(|path| !before.contains_key(*path)) {
             chosen.commands.remove(path);
         }
-        if *chosen != before {
-            kept.save().map_err(host("writing the list of what is exported"))?;
-        }
+        kept.save().map_err(host("writing the list of what is exported"))?;
         Ok(Some(outcome))
     })
 }
@@ -276,7 +274,9 @@ fn found<'a>(wanted: &str, offers: &'a Offers, name: &BoxName) -> Result<&'a App
         return Ok(app);
     }
     let lower = wanted.to_lowercase();
-    let is_named = |app: &&App| app.names().iter().any(|name| name.to_lowercase() == lower);
+    let is_named = |app: &&App| {
+        [&app.name, &app.plain_name].into_iter().any(|name| name.to_lowercase() == lower)
+    };
     let named: Vec<&App> = offers.apps.iter().filter(is_named).collect();
     match named[..] {
         [app] => Ok(app),

@@ -52,14 +52,13 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
 
 /// Takes away what the box has on the host.
 fn forget(client: &Client, signals: &mut Signals, there: &FullInstance) -> Result<(), Error> {
-    let uuid = there.config.get("volatile.uuid").cloned().unwrap_or_default();
-    let is_it =
-        |one: &Exports| one.uuid == uuid && one.project == client.project().unwrap_or("default");
+    let uuid = there.uuid();
+    let is_it = |one: &Exports| one.uuid == uuid && one.project == client.project_name();
     let doing = host("reading the list of what is exported");
     if !manifest::look().map_err(&doing)?.boxes.iter().any(is_it) {
         return Ok(());
     }
-    let outcome = sync::drop_all(&mut take(signals)?, &uuid)?;
+    let outcome = sync::drop_all(&mut take(signals)?, uuid)?;
     say_troubles(&outcome);
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::boxes::error::Error;
 use crate::desktop::entry::MAIN;
 use crate::desktop::keyfile::KeyFile;
 use crate::export::apply::Look;
-use crate::export::manifest::Exports;
+use crate::export::manifest::{Chosen, Exports};
 use crate::export::plan::{user_of_app, user_of_command};
 use crate::export::sync::{self, host};
 use crate::names::BoxName;
@@ -44,7 +44,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
             if sweep(&mut client, &mut kept, &daemon)?.iter().any(|gone| gone == name.as_str()) {
                 return Ok(ExitCode::SUCCESS);
             }
-            let project = client.project().unwrap_or("default").to_owned();
+            let project = client.project_name().to_owned();
             let is_it = |one: &Exports| {
                 one.name == name.as_str() && one.project == project && one.daemon == daemon
             };
@@ -72,7 +72,6 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let uuid = kept.manifest.boxes[at].uuid.clone();
     let plan = sync::remaining(&kept.manifest.boxes[at], |user| !gone.contains(user));
     let outcome = sync::bring_about(&mut kept, &uuid, plan, Look::Quick)?;
-    kept.manifest.tidy();
     kept.save().map_err(host("writing the list of what is exported"))?;
     tell(matches, &name, &outcome)?;
     Ok(ExitCode::SUCCESS)
@@ -90,7 +89,7 @@ fn gone(
         users.iter().filter(|user| user.starts_with(kind)).cloned().collect::<BTreeSet<_>>()
     };
     if matches.get_flag("all") {
-        exports.chosen = crate::export::manifest::Chosen::default();
+        exports.chosen = Chosen::default();
         return Ok(users);
     }
     let mut gone = BTreeSet::new();
@@ -159,7 +158,10 @@ fn is_named(path: &Path, wanted: &str) -> bool {
     let file = std::fs::read(path).ok().and_then(|bytes| KeyFile::parse(&bytes).ok());
     file.is_some_and(|file| {
         let mut names = file.pairs(MAIN).filter(|pair| pair.key == b"Name");
-        names
-            .any(|pair| String::from_utf8_lossy(pair.value).to_lowercase() == wanted.to_lowercase())
+        names.any(|pair| {
+            let name = String::from_utf8_lossy(pair.value).to_lowercase();
+            let without_label = name.rsplit_once(" (").map_or(&*name, |(name, _)| name);
+            [&*name, without_label].contains(&&*wanted.to_lowercase())
+        })
     })
 }

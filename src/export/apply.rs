@@ -9,7 +9,7 @@ use super::defaults;
 use super::digest::digest;
 use super::manifest::{Exports, Kept, Record};
 use super::plan::{Content, Plan, Wanted};
-use super::tree::{There, Tree};
+use super::tree::{Seen, There, Tree};
 
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,7 +73,6 @@ pub fn apply(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> io::Result<
     let mut aside = Vec::new();
     let mut to_write = Vec::new();
     let mut gone: BTreeMap<PathBuf, Record> = kept.manifest.boxes[at].files.clone();
-    let mut is_list_new = false;
     for (path, wanted) in plan.files {
         let record = gone.remove(&path);
         if let (None, Some(name)) = (&record, others.get(&path)) {
@@ -86,7 +85,7 @@ pub fn apply(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> io::Result<
         let exports = &mut kept.manifest.boxes[at];
         let Content::Bytes(bytes) = wanted.content.clone() else {
             // Whatever became of it: there is nothing to put in its place.
-            is_list_new |= share(exports, &path, wanted, matches!(state, State::Ours(_)));
+            share(exports, &path, wanted, matches!(state, State::Ours(_)));
             continue;
         };
         let hash = digest(&bytes);
@@ -98,7 +97,7 @@ pub fn apply(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> io::Result<
             State::Changed => aside.push(path.clone()),
             State::Absent => {}
             State::Ours(has) if has == hash => {
-                is_list_new |= keep(exports, path, wanted, there);
+                keep(exports, path, wanted, there);
                 continue;
             }
             State::Ours(_) => {}
@@ -118,7 +117,6 @@ pub fn apply(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> io::Result<
             // It was announced and never written.
             State::Foreign => {
                 kept.manifest.boxes[at].files.remove(&path);
-                is_list_new = true;
             }
         }
     }
@@ -126,10 +124,7 @@ pub fn apply(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> io::Result<
     to_write.sort_by_key(|one| is_entry(&one.path));
     to_remove.sort_by_key(|path| !is_entry(path));
     if to_write.is_empty() && to_remove.is_empty() && aside.is_empty() {
-        if is_list_new {
-            kept.save()?;
-        }
-        return Ok(done);
+        return kept.save().map(|()| done);
     }
     kept.manifest.defaults_are_due |= uuid != defaults::OWNER;
     announce(&mut kept.manifest.boxes[at], &to_write);
@@ -138,12 +133,13 @@ pub fn apply(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> io::Result<
         let now = tree.set_aside(&path)?;
         done.aside.push((path, now));
     }
-    let written = write(&mut tree, &to_write);
+    let files = to_write.iter().map(|one| (&*one.path, &*one.bytes, one.wanted.mode, one.is_new));
+    let written = tree.write_all(files);
     let exports = &mut kept.manifest.boxes[at];
     if written.is_ok() {
         for ToWrite { path, wanted, hash, .. } in to_write {
             let stamp = tree.stamp(&path);
-            let seen = Some(super::tree::Seen { hash, stamp });
+            let seen = Some(Seen { hash, stamp });
             let record = Record { seen, next: None, users: wanted.users, source: wanted.source };
             exports.files.insert(path.clone(), record);
             done.written.push(path);
@@ -155,7 +151,6 @@ pub fn apply(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> io::Result<
         }
         tree.flush_directories()?;
     }
-    kept.manifest.tidy();
     let saved = kept.save();
     written.and(saved).map(|()| done)
 }
@@ -171,19 +166,6 @@ fn announce(exports: &mut Exports, to_write: &[ToWrite]) {
         let record = exports.files.entry(one.path.clone()).or_default();
         record.next = Some(one.hash.clone());
         record.users.extend(one.wanted.users.iter().cloned());
-    }
-}
-
-fn write(tree: &mut Tree, to_write: &[ToWrite]) -> io::Result<()> {
-    let written = to_write
-        .iter()
-        .try_for_each(|one| tree.write(&one.path, &one.bytes, one.wanted.mode, one.is_new));
-    match written {
-        Ok(()) => tree.commit(),
-        Err(error) => {
-            tree.discard_all();
-            Err(error)
-        }
     }
 }
 
@@ -210,22 +192,21 @@ fn state(there: &There, record: Option<&Record>) -> State {
     }
 }
 
-/// Notes a file that is as it should be; whether that changed the list.
-fn keep(exports: &mut Exports, path: PathBuf, wanted: Wanted, there: There) -> bool {
-    let There::File(seen) = there else { return false };
+/// Notes a file that is as it should be.
+fn keep(exports: &mut Exports, path: PathBuf, wanted: Wanted, there: There) {
+    let There::File(seen) = there else { return };
     let Wanted { users, source, .. } = wanted;
     let record = Record { seen: Some(seen), next: None, users, source };
-    exports.files.insert(path, record.clone()) != Some(record)
+    exports.files.insert(path, record);
 }
 
-/// Notes whose a file is that stays as it is; whether that changed the list.
-fn share(exports: &mut Exports, path: &Path, wanted: Wanted, is_there: bool) -> bool {
-    let Some(record) = exports.files.get_mut(path) else { return false };
-    // A picture that is gone or changed is to be sent the next time.
-    let source = wanted.source.filter(|_| is_there);
-    let is_same = record.users == wanted.users && record.source == source;
-    (record.users, record.source) = (wanted.users, source);
-    !is_same
+/// Notes whose a file is that stays as it is.
+fn share(exports: &mut Exports, path: &Path, wanted: Wanted, is_there: bool) {
+    if let Some(record) = exports.files.get_mut(path) {
+        record.users = wanted.users;
+        // A picture that is gone or changed is to be sent the next time.
+        record.source = wanted.source.filter(|_| is_there);
+    }
 }
 
 #[cfg(test)]

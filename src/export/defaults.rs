@@ -8,9 +8,9 @@
 //! Source: Association between MIME types and applications 1.0.1; GLib's `gdesktopappinfo.c`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::ground;
 use super::manifest::Manifest;
 use super::plan::{Content, Plan, READ, Wanted};
 use crate::desktop::entry::{MAIN, names};
@@ -55,13 +55,12 @@ pub fn plan(manifest: &Manifest) -> Plan {
     for (path, record) in own.iter().flat_map(|one| &one.files) {
         plan.files.insert(path.clone(), wanted(Content::Same, record.users.clone()));
     }
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let directories = xdg::BaseDirectories::new();
     let (Some(config), Some(data)) = (directories.get_config_home(), directories.get_data_home())
     else {
         return plan;
     };
-    let Some(desktops) = desktops(variable("XDG_CURRENT_DESKTOP"), has_kde()) else { return plan };
+    let Some(desktops) = lists(&ground::desktops(), has_kde()) else { return plan };
     let list = data.join("applications").join(format!("{}mimeapps.list", desktops[0]));
     let places = Places {
         config: [vec![config], directories.get_config_dirs()].concat(),
@@ -84,16 +83,14 @@ fn wanted(content: Content, users: BTreeSet<String>) -> Wanted {
 }
 
 /// What the names of lists begin with, those of the desktop's own first. `None` for KDE.
-fn desktops(current: Option<OsString>, has_kde: bool) -> Option<Vec<String>> {
-    let names = current.unwrap_or_default().to_string_lossy().to_lowercase();
-    let names: Vec<&str> = names.split(':').filter(|name| !name.is_empty()).collect();
+fn lists(desktops: &[String], has_kde: bool) -> Option<Vec<String>> {
     let is_plain =
-        |name: &&str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-    let is_kde = if names.is_empty() { has_kde } else { names.contains(&"kde") };
-    if is_kde || !names.iter().all(is_plain) {
+        |name: &String| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    let is_kde = if desktops.is_empty() { has_kde } else { ground::is_kde(desktops) };
+    if is_kde || !desktops.iter().all(is_plain) {
         return None;
     }
-    Some(names.iter().map(|name| format!("{name}-")).chain([String::new()]).collect())
+    Some(desktops.iter().map(|name| format!("{name}-")).chain([String::new()]).collect())
 }
 
 fn has_kde() -> bool {
@@ -320,11 +317,13 @@ mod tests {
 
     #[test]
     fn the_list_is_the_desktops_own_and_none_for_kde() {
-        let of = |names: &str| desktops(Some(names.into()), true);
-        assert_eq!(of("ubuntu:GNOME").expect("lists"), ["ubuntu-", "gnome-", ""]);
-        assert_eq!(of("KDE"), None);
-        assert_eq!(of("../x"), None);
-        assert_eq!(desktops(None, true), None);
-        assert_eq!(desktops(None, false).expect("a list"), [""]);
+        let of = |names: &[&str]| {
+            lists(&names.iter().map(|name| (*name).into()).collect::<Vec<_>>(), true)
+        };
+        assert_eq!(of(&["ubuntu", "gnome"]).expect("lists"), ["ubuntu-", "gnome-", ""]);
+        assert_eq!(of(&["kde"]), None);
+        assert_eq!(of(&["../x"]), None);
+        assert_eq!(of(&[]), None);
+        assert_eq!(lists(&[], false).expect("a list"), [""]);
     }
 }

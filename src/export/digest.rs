@@ -2,7 +2,9 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::boxes::images::file::metadata::hex;
+
 /// The SHA-256 of `bytes`, in hexadecimal digits.
 pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
 }

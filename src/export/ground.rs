@@ -50,6 +50,17 @@ pub fn data_home() -> io::Result<PathBuf> {
         .ok_or_else(|| io::Error::other("the variable HOME is not set"))
 }
 
+/// The names of the desktop, `$XDG_CURRENT_DESKTOP`, in small letters.
+pub fn desktops() -> Vec<String> {
+    let names = std::env::var("XDG_CURRENT_DESKTOP").unwrap_or_default().to_lowercase();
+    names.split(':').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// Whether these are KDE's.
+pub fn is_kde(desktops: &[String]) -> bool {
+    desktops.iter().any(|name| name == "kde")
+}
+
 /// `incusbox-run`, beside this program.
 fn runner() -> io::Result<String> {
     let path = std::env::current_exe()?.with_file_name("incusbox-run");

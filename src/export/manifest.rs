@@ -99,7 +99,7 @@ pub struct Record {
 }
 
 /// A picture in a box.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
     /// What entries there call the icon.
@@ -128,6 +128,8 @@ impl Record {
 pub struct Kept {
     path: PathBuf,
     tree: Tree,
+    /// What is in the file.
+    saved: Vec<u8>,
     /// What it says.
     pub manifest: Manifest,
     _lock: File,
@@ -156,23 +158,22 @@ impl Kept {
             other => other?,
         }
         let manifest = read(&path)?;
-        Ok(Some(Kept { path, tree: Tree::default(), manifest, _lock: lock }))
+        let saved = serde_json::to_vec(&manifest)?;
+        Ok(Some(Kept { path, tree: Tree::default(), saved, manifest, _lock: lock }))
     }
 
-    /// Writes the list.
+    /// Writes the list, if anything in it changed.
     ///
     /// # Errors
     /// Of the file; it is as it was then.
     pub fn save(&mut self) -> io::Result<()> {
+        self.manifest.tidy();
         let bytes = serde_json::to_vec(&self.manifest)?;
-        let written = self.tree.write(&self.path, &bytes, 0o600, false);
-        match written {
-            Ok(()) => self.tree.commit(),
-            Err(error) => {
-                self.tree.discard_all();
-                Err(error)
-            }
+        if bytes != self.saved {
+            self.tree.write_all([(&*self.path, &*bytes, 0o600, false)])?;
+            self.saved = bytes;
         }
+        Ok(())
     }
 }
 
@@ -228,7 +229,7 @@ impl Manifest {
     }
 
     /// Forgets boxes that have nothing and want nothing.
-    pub fn tidy(&mut self) {
+    fn tidy(&mut self) {
         self.boxes.retain(|one| !one.files.is_empty() || one.chosen != Chosen::default());
     }
 }

@@ -49,6 +49,12 @@ pub struct App {
     pub icon: String,
     /// Whether menus show it.
     pub shown: Shown,
+    /// Its name as the entry has it without a language.
+    pub plain_name: String,
+    /// What it calls its icons, those of its actions too.
+    pub icons: Vec<String>,
+    /// What its windows say that they belong to; empty where the entry does not say.
+    pub class: String,
     /// The entry.
     pub bytes: Vec<u8>,
 }
@@ -195,34 +201,20 @@ impl Offers {
 }
 
 impl App {
-    /// What it calls its icons, those of its actions too.
-    pub fn icons(&self) -> Vec<String> {
-        let mut file = KeyFile::parse(&self.bytes).unwrap_or_default();
-        file.tidy();
-        entry::icons(&file)
-    }
-
-    /// Whether its windows have a class that is one of these ids.
+    /// Whether its windows have a class that is another one of these ids.
     pub fn class_is_of(&self, ids: &BTreeSet<String>) -> bool {
-        let mut file = KeyFile::parse(&self.bytes).unwrap_or_default();
-        file.tidy();
-        let class = file.get(MAIN, b"StartupWMClass").unwrap_or_default();
-        let id = format!("{}.desktop", String::from_utf8_lossy(&class)).to_lowercase();
-        id != self.id.as_str().to_lowercase() && ids.iter().any(|known| known.to_lowercase() == id)
-    }
-
-    /// Its name in the user's language, and as the entry has it without a language.
-    pub fn names(&self) -> Vec<String> {
-        let file = KeyFile::parse(&self.bytes).unwrap_or_default();
-        let plain = file.get(MAIN, b"Name").map(|name| short(&name));
-        std::iter::once(self.name.clone()).chain(plain).collect()
+        let is_it = |id: &str| {
+            let stem = id.strip_suffix(".desktop").unwrap_or(id);
+            stem.eq_ignore_ascii_case(&self.class)
+        };
+        !self.class.is_empty() && !is_it(self.id.as_str()) && ids.iter().any(|id| is_it(id))
     }
 
     /// `None` for an entry that is none of a program's, or says that it is not there.
-    fn read(entry: Entry, locales: &[String]) -> Result<Option<App>, String> {
+    fn read(said: Entry, locales: &[String]) -> Result<Option<App>, String> {
         let told = |error: &dyn fmt::Display| error.to_string();
-        let id = DesktopId::new(&entry.id).map_err(|error| told(&error))?;
-        let bytes = entry.bytes.0;
+        let id = DesktopId::new(&said.id).map_err(|error| told(&error))?;
+        let bytes = said.bytes.0;
         if bytes.len() > MOST_ENTRY {
             return Err(format!("it has more than {MOST_ENTRY} bytes"));
         }
@@ -233,7 +225,7 @@ impl App {
         }
         let text = |key: &[u8]| short(&file.localized(MAIN, key, locales).unwrap_or_default());
         let is_program = file.get(MAIN, b"Type").as_deref() == Some(b"Application");
-        if !is_program || file.is_true(MAIN, b"Hidden") || !entry.is_there {
+        if !is_program || file.is_true(MAIN, b"Hidden") || !said.is_there {
             return Ok(None);
         }
         let by_bus = file.is_true(MAIN, b"DBusActivatable");
@@ -249,8 +241,19 @@ impl App {
         let shown = if file.is_true(MAIN, b"NoDisplay") { Shown::No } else { Shown::Yes };
         let icon = file.localized(MAIN, b"Icon", locales).unwrap_or_default();
         let icon = String::from_utf8(icon).ok().filter(|icon| icon.len() <= MOST_PATH);
-        let (comment, icon) = (text(b"Comment"), icon.unwrap_or_default());
-        Ok(Some(App { id, path: entry.path, name, comment, icon, shown, bytes }))
+        let class = file.get(MAIN, b"StartupWMClass").unwrap_or_default();
+        Ok(Some(App {
+            id,
+            path: said.path,
+            name,
+            comment: text(b"Comment"),
+            icon: icon.unwrap_or_default(),
+            shown,
+            plain_name: short(&file.get(MAIN, b"Name").unwrap_or_default()),
+            icons: entry::icons(&file),
+            class: String::from_utf8_lossy(&class).into_owned(),
+            bytes,
+        }))
     }
 }
 

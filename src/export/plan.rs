@@ -80,15 +80,29 @@ pub fn user_of_command(path: &Path) -> String {
     format!("command:{}", path.display())
 }
 
+/// What a plan is made from.
+struct Basis<'a> {
+    name: &'a BoxName,
+    exports: &'a Exports,
+    offers: &'a Offers,
+    ground: &'a Ground,
+    /// Where pictures are that the host has.
+    places: BTreeMap<&'a Source, &'a Path>,
+}
+
 /// Makes the plan.
 pub fn plan(name: &BoxName, exports: &Exports, offers: &Offers, ground: &Ground) -> Plan {
     let mut plan = Plan::default();
     let chosen = &exports.chosen;
+    let files = exports.files.iter();
+    let places = files.filter_map(|(path, record)| Some((record.source.as_ref()?, path.as_path())));
+    let places = places.collect();
+    let from = Basis { name, exports, offers, ground, places };
     for app in &offers.apps {
         let own = chosen.apps.get(app.id.as_str());
         let is_meant = app.shown == Shown::Yes && !chosen.except.contains(app.id.as_str());
         let Some(look) = own.or(chosen.all.as_ref().filter(|_| is_meant)) else { continue };
-        if let Err(why) = plan.add_app(name, app, look, exports, offers, ground) {
+        if let Err(why) = plan.add_app(&from, app, look) {
             plan.refused.push((app.id.as_str().to_owned(), why));
         }
     }
@@ -110,18 +124,11 @@ pub fn plan(name: &BoxName, exports: &Exports, offers: &Offers, ground: &Ground)
 }
 
 impl Plan {
-    fn add_app(
-        &mut self,
-        name: &BoxName,
-        app: &App,
-        look: &Look,
-        exports: &Exports,
-        offers: &Offers,
-        ground: &Ground,
-    ) -> Result<(), String> {
+    fn add_app(&mut self, from: &Basis<'_>, app: &App, look: &Look) -> Result<(), String> {
+        let Basis { name, ground, .. } = *from;
         let user = user_of_app(app.id.as_str());
         let applications = ground.data.join("applications");
-        let own_id = own_id(name, app, &user, &applications, exports, ground)?;
+        let own_id = own_id(from, app, &user, &applications)?;
         // A class that the host has a program for is left to that.
         let has_windows = own_id == app.id && !app.class_is_of(&ground.ids);
         let label = match &look.label {
@@ -139,13 +146,14 @@ impl Plan {
             label,
             flags: &look.flags,
         };
-        let icons = app.icons();
-        for icon in &icons {
-            self.add_icon(name, icon, exports, offers, ground);
+        for icon in &app.icons {
+            self.add_icon(from, icon);
         }
         let on_host = |icon: &str| self.icons.get(icon).and_then(|(own, _)| own.clone());
         let bytes = entry::rewritten(&app.bytes, &subject, &on_host)?;
-        for path in icons.iter().filter_map(|icon| self.icons.get(icon)).flat_map(|(_, all)| all) {
+        for path in
+            app.icons.iter().filter_map(|icon| self.icons.get(icon)).flat_map(|(_, all)| all)
+        {
             if let Some(wanted) = self.files.get_mut(path) {
                 wanted.users.insert(user.clone());
             }
@@ -155,20 +163,12 @@ impl Plan {
     }
 
     /// Looks at an icon's pictures, once.
-    fn add_icon(
-        &mut self,
-        name: &BoxName,
-        icon: &str,
-        exports: &Exports,
-        offers: &Offers,
-        ground: &Ground,
-    ) {
+    fn add_icon(&mut self, from: &Basis<'_>, icon: &str) {
         if self.icons.contains_key(icon) {
             return;
         }
-        let own = icon_name(name, ground.project.as_deref(), icon);
-        let sent = offers.pictures.get(icon).map(Vec::as_slice).unwrap_or_default();
-        let (files, is_short) = pictures(icon, &own, sent, exports, ground);
+        let own = icon_name(from.name, from.ground.project.as_deref(), icon);
+        let (files, is_short) = pictures(from, icon, &own);
         self.is_short |= is_short;
         let paths: Vec<PathBuf> = files.keys().cloned().collect();
         for (path, wanted) in files {
@@ -188,20 +188,14 @@ impl Plan {
 
 /// The files of an icon that is called `own` on the host, of each size the best picture; and whether
 /// one has to be sent that the host was thought to have.
-fn pictures(
-    icon: &str,
-    own: &str,
-    pictures: &[Pictured],
-    exports: &Exports,
-    ground: &Ground,
-) -> (BTreeMap<PathBuf, Wanted>, bool) {
+fn pictures(from: &Basis<'_>, icon: &str, own: &str) -> (BTreeMap<PathBuf, Wanted>, bool) {
     let mut is_short = false;
-    let theme = ground.data.join("icons/hicolor");
+    let theme = from.ground.data.join("icons/hicolor");
     // By directory: one picture for each size, however far off it is.
     let mut best: BTreeMap<PathBuf, (u32, PathBuf, Wanted)> = BTreeMap::new();
-    for Pictured { path, stamp, bytes } in pictures {
+    for Pictured { path, stamp, bytes } in from.offers.pictures.get(icon).into_iter().flatten() {
         let (icon, path, stamp) = (icon.to_owned(), path.clone(), stamp.clone());
-        let source = Some(Source { icon, path, stamp });
+        let source = Source { icon, path, stamp };
         let (place, off, content) = match bytes {
             Some(bytes) => {
                 let Ok(seen) = picture::look(bytes) else { continue };
@@ -211,17 +205,15 @@ fn pictures(
             }
             // Known by the record alone, which says where it went.
             None => {
-                let known = exports.files.iter().find(|(file, record)| {
-                    record.source == source && file.file_stem().is_some_and(|stem| stem == own)
-                });
-                let Some((file, _)) = known else {
+                let is_own = |file: &&Path| file.file_stem().is_some_and(|stem| stem == own);
+                let Some(file) = from.places.get(&source).copied().filter(is_own) else {
                     is_short = true;
                     continue;
                 };
-                (file.clone(), 0, Content::Same)
+                (file.to_owned(), 0, Content::Same)
             }
         };
-        let wanted = Wanted { content, mode: READ, users: BTreeSet::new(), source };
+        let wanted = Wanted { content, mode: READ, users: BTreeSet::new(), source: Some(source) };
         let size = place.parent().unwrap_or(&theme).to_owned();
         match best.get(&size) {
             Some((known, _, _)) if *known <= off => {}
@@ -249,13 +241,12 @@ fn directory(own: &str, seen: Picture) -> (String, u32) {
 /// The id on the host: the box's, for then windows, pinned programs and defaults belong to it; where
 /// the host or another box has it, one with the box's name. What a program has it keeps.
 fn own_id(
-    name: &BoxName,
+    from: &Basis<'_>,
     app: &App,
     user: &str,
     applications: &Path,
-    exports: &Exports,
-    ground: &Ground,
 ) -> Result<DesktopId, String> {
+    let Basis { name, exports, ground, .. } = *from;
     let box_name = match &ground.project {
         // No name of a box has an underscore, so no two programs get one id.
         Some(project) => format!("{project}_{name}"),

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::ground;
+
 /// The longest that a tool may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -34,8 +36,7 @@ pub fn refresh<'a>(data: &Path, changed: impl Iterator<Item = &'a Path>) -> Vec<
     if has_entries {
         run("update-desktop-database", &["-q", &applications.to_string_lossy()]);
     }
-    let is_kde = std::env::var("XDG_CURRENT_DESKTOP")
-        .is_ok_and(|names| names.split(':').any(|name| name == "KDE"));
+    let is_kde = ground::is_kde(&ground::desktops());
     if has_entries && is_kde {
         let version = std::env::var("KDE_SESSION_VERSION").unwrap_or_default();
         let program = if version == "5" { "kbuildsycoca5" } else { "kbuildsycoca6" };

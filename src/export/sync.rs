@@ -1,13 +1,13 @@
 //! Makes the host what was chosen of a box.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::apply::{self, Done, Look};
 use super::defaults;
 use super::ground;
 use super::manifest::{Chosen, Exports, Kept};
 use super::offers::{self, Offers};
-use super::plan::{self, Content, Plan, Wanted};
+use super::plan::{self, Content, Plan, READ, Wanted};
 use super::refresh;
 use super::tree::{There, Tree};
 use crate::agent::protocol::apps::{Icons, Question};
@@ -59,9 +59,9 @@ impl Whose {
     ) -> Whose {
         Whose {
             name: name.clone(),
-            project: client.project().unwrap_or("default").to_owned(),
+            project: client.project_name().to_owned(),
             daemon: daemon.to_owned(),
-            uuid: there.config.get("volatile.uuid").cloned().unwrap_or_default(),
+            uuid: there.uuid().to_owned(),
             uid,
             home_is_hosts,
         }
@@ -156,7 +156,6 @@ pub fn bring_about(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> Resul
                 path.display()
             )
         }));
-        kept.manifest.tidy();
         kept.manifest.defaults_are_due = false;
         kept.save().map_err(&writing)?;
     }
@@ -169,11 +168,11 @@ pub fn bring_about(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> Resul
 pub fn remaining(exports: &Exports, is_kept: impl Fn(&str) -> bool) -> Plan {
     let mut plan = Plan::default();
     for (path, record) in &exports.files {
-        let users: std::collections::BTreeSet<String> =
+        let users: BTreeSet<String> =
             record.users.iter().filter(|user| is_kept(user)).cloned().collect();
         if !users.is_empty() {
             let source = record.source.clone();
-            let wanted = Wanted { content: Content::Same, mode: 0, users, source };
+            let wanted = Wanted { content: Content::Same, mode: READ, users, source };
             plan.files.insert(path.clone(), wanted);
         }
     }
@@ -213,7 +212,6 @@ pub fn drop_all(kept: &mut Kept, uuid: &str) -> Result<Outcome, Error> {
         one.chosen = Chosen::default();
     }
     let outcome = bring_about(kept, uuid, Plan::default(), Look::Quick)?;
-    kept.manifest.tidy();
     kept.save().map_err(host("writing the list of what is exported"))?;
     Ok(outcome)
 }

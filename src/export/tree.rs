@@ -99,11 +99,30 @@ impl Tree {
         Ok(There::File(Seen { hash: digest(&bytes), stamp: stamp(&stat) }))
     }
 
-    /// Writes a file beside its place. `is_new`: nothing may be in its place then.
+    /// Writes files and puts them into their places: path, content, mode, and whether nothing may be
+    /// in its place.
     ///
     /// # Errors
-    /// Of the directory and the file, which is taken away again.
-    pub fn write(&mut self, path: &Path, bytes: &[u8], mode: u32, is_new: bool) -> io::Result<()> {
+    /// The first that occurs. Before all are written none is in its place; what is not there then is
+    /// taken away again.
+    pub fn write_all<'a>(
+        &mut self,
+        files: impl IntoIterator<Item = (&'a Path, &'a [u8], u32, bool)>,
+    ) -> io::Result<()> {
+        let mut files = files.into_iter();
+        let written =
+            files.try_for_each(|(path, bytes, mode, is_new)| self.write(path, bytes, mode, is_new));
+        let all = std::mem::take(&mut self.written);
+        let done = written.and_then(|()| self.put(&all));
+        if done.is_err() {
+            self.discard(&all);
+        }
+        let flushed = self.flush_directories();
+        done.and(flushed)
+    }
+
+    /// Writes a file beside its place.
+    fn write(&mut self, path: &Path, bytes: &[u8], mode: u32, is_new: bool) -> io::Result<()> {
         let (parent, _) = split(path)?;
         let first = self.count;
         let mut number = first;
@@ -122,20 +141,6 @@ impl Tree {
         let done = file.write_all(bytes);
         self.written.push(Written { path: path.to_owned(), temporary, file, is_new });
         done
-    }
-
-    /// Puts everything into its place that was written.
-    ///
-    /// # Errors
-    /// The first that occurs; what is in its place by then stays there, the rest is taken away.
-    pub fn commit(&mut self) -> io::Result<()> {
-        let written = std::mem::take(&mut self.written);
-        let done = self.put(&written);
-        if done.is_err() {
-            self.discard(&written);
-        }
-        let flushed = self.flush_directories();
-        done.and(flushed)
     }
 
     fn put(&mut self, written: &[Written]) -> io::Result<()> {
@@ -158,12 +163,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Takes away everything that was written and not put into its place.
-    pub fn discard_all(&mut self) {
-        let written = std::mem::take(&mut self.written);
-        self.discard(&written);
-    }
-
+    /// Takes away what was written and is not in its place.
     fn discard(&mut self, written: &[Written]) {
         for Written { path, temporary, .. } in written {
             let Ok((parent, _)) = split(path) else { continue };

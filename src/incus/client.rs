@@ -80,6 +80,12 @@ impl Client {
         &self.daemon
     }
 
+    /// The project's name.
+    #[cfg(feature = "cli")]
+    pub fn project_name(&self) -> &str {
+        self.project().unwrap_or("default")
+    }
+
     /// The project, when it is not the default one.
     pub fn project(&self) -> Option<&str> {
         self.project.as_deref()

@@ -153,6 +153,11 @@ impl FullInstance {
             .any(|(key, value)| key.starts_with("user.incusbox.") && !value.is_empty())
     }
 
+    /// Incus's id of it, which outlives a change of the name and is no other instance's.
+    pub fn uuid(&self) -> &str {
+        self.config.get("volatile.uuid").map(String::as_str).unwrap_or_default()
+    }
+
     /// A fact of incusbox's, kept as `user.incusbox.NAME`.
     pub fn fact(&self, name: &str) -> Option<&str> {
         let value = self.config.get(&format!("user.incusbox.{name}"))?;

@@ -11,9 +11,6 @@ use std::process::Command;
 use super::shim::Shim;
 use crate::exit;
 
-/// The variable that says in which box a command runs.
-pub const BOX: &str = "INCUSBOX_BOX";
-
 /// Why a shim does not run here.
 #[derive(Debug)]
 pub enum Hindrance {

@@ -34,7 +34,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::agent::protocol::Opened;
+use crate::agent::protocol::{self, Opened};
 use crate::exit::ExitStatus;
 use crate::incus::{self, Client};
 use crate::message;
@@ -124,7 +124,7 @@ fn command_line() -> Result<Vec<OsString>, Error> {
         Err(bad) => return Err(Error::Shim { path, bad }),
     };
     // In a box that shares the directory of this program, too.
-    match std::env::var_os(inside::BOX).filter(|_| incus::socket::has_no_socket()) {
+    match std::env::var_os(protocol::BOX).filter(|_| incus::socket::has_no_socket()) {
         Some(here) => Err(Error::Inside(inside::run(shim, arguments, &here))),
         None => Ok(shim.command_line(arguments)),
     }

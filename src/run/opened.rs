@@ -7,8 +7,10 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use crate::agent::protocol::Opened;
+use crate::agent::protocol::hand_over::file_path;
 
 /// Takes the words `mark` out of a command line, and returns the files between them.
 pub fn take(command: &mut Vec<OsString>, mark: &OsStr) -> Vec<Opened> {
@@ -27,42 +29,18 @@ pub fn take(command: &mut Vec<OsString>, mark: &OsStr) -> Vec<Opened> {
     opened
 }
 
-/// The path that a word names: itself, or of a URL of a file here.
-fn path(word: &OsStr) -> Option<Vec<u8>> {
-    let bytes = word.as_bytes();
-    if bytes.starts_with(b"/") {
-        return Some(bytes.to_vec());
+/// The path that a word names: itself, or of the address of a file.
+fn path(word: &OsStr) -> Option<PathBuf> {
+    if word.as_bytes().starts_with(b"/") {
+        return Some(word.into());
     }
-    let rest = bytes.strip_prefix(b"file://")?;
-    let rest = rest.strip_prefix(b"localhost").unwrap_or(rest);
-    let end = rest.iter().position(|b| b"?#".contains(b)).unwrap_or(rest.len());
-    Some(decoded(&rest[..end])).filter(|path| path.starts_with(b"/"))
-}
-
-/// Source: RFC 3986, 2.1.
-fn decoded(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let [first, others @ ..] = rest {
-        let value = |digit: &u8| char::from(*digit).to_digit(16);
-        rest = match (first, others) {
-            (b'%', [high, low, after @ ..]) if value(high).zip(value(low)).is_some() => {
-                let both = value(high).zip(value(low)).map_or(0, |(high, low)| high * 16 + low);
-                out.extend(u8::try_from(both));
-                after
-            }
-            _ => {
-                out.push(*first);
-                others
-            }
-        };
-    }
-    out
+    file_path(word.to_str()?)?
 }
 
 /// What is there. Nothing is said of what is not here: it may be in the box, or be made there.
-fn file(path: Vec<u8>) -> Option<Opened> {
-    let meta = std::fs::metadata(OsString::from_vec(path.clone())).ok()?;
+fn file(path: PathBuf) -> Option<Opened> {
+    let meta = path.metadata().ok()?;
+    let path = path.into_os_string().into_vec();
     Some(Opened { path, device: meta.dev(), inode: meta.ino() })
 }
 
@@ -96,13 +74,12 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_decoded_as_a_path() {
-        let of = |word: &str| {
-            path(word.as_ref()).map(|path| String::from_utf8_lossy(&path).into_owned())
-        };
-        assert_eq!(of("file:///a%20b%2").as_deref(), Some("/a b%2"));
+    fn an_address_of_a_file_is_its_path() {
+        let of = |word: &str| path(word.as_ref()).map(|path| path.display().to_string());
+        assert_eq!(of("file:///a%20b").as_deref(), Some("/a b"));
         assert_eq!(of("file://localhost/a#b").as_deref(), Some("/a"));
-        assert_eq!(of("file://other/a"), None);
-        assert_eq!(of("smb:///a"), None);
+        for none in ["file:///a%2", "file://host", "smb:///a", "a", ""] {
+            assert_eq!(of(none), None, "{none}");
+        }
     }
 }

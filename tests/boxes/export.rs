@@ -252,6 +252,22 @@ fn two_boxes_with_one_program_are_told_apart_and_go_alone() {
     std::fs::remove_file(desktop.path(&format!("{other}.changed-1"))).expect("a file");
     desktop.export(&second, &[]).succeeds();
     assert!(desktop.read(EDIT).contains("\nName=Edit\n"));
+    // By its name, with or without what stands behind it.
+    desktop.incusbox(&["unexport", &second, "--app", "edit"]).succeeds();
+    assert!(!desktop.files().contains(&other));
+    desktop.export(&second, &["--app", "Edit"]).succeeds();
+
+    // A daemon that does not know a box of another one takes nothing away.
+    let list = desktop.path("state/incusbox/exports.json");
+    let ours = std::fs::read_to_string(&list).expect("a list");
+    let parsed: Value = serde_json::from_str(&ours).expect("JSON");
+    let text = |key: &str| parsed["boxes"][0][key].as_str().expect("text").to_owned();
+    let theirs = ours.replace(&text("daemon"), "another").replace(&text("uuid"), "another");
+    std::fs::write(&list, theirs).expect("a list");
+    desktop.export(&second, &[]);
+    assert!(desktop.files().contains(&EDIT.to_owned()), "{:?}", desktop.files());
+    std::fs::write(&list, ours).expect("a list");
+
     incusbox(&["stop", &second]).succeeds();
     desktop.incusbox(&["rm", "--force", &second]).succeeds();
     assert_eq!(desktop.files().len(), 3);

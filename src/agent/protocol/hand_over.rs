@@ -1,6 +1,10 @@
 //! What a program in a box hands over to the session of the host: one line of JSON to a socket in
 //! the host's runtime directory, one line back.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// The directory of the sockets, below the user's runtime directory on the host.
@@ -51,6 +55,19 @@ pub fn has_scheme(text: &str) -> bool {
     let mut bytes = scheme.bytes();
     bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic())
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+}
+
+/// The path of a `file:` address (RFC 8089): `//host/path`, `///path` or `/path` behind the scheme.
+/// `None` for an address of another scheme, or none; `Some(None)` where it has no path.
+pub fn file_path(text: &str) -> Option<Option<PathBuf>> {
+    let (_, rest) =
+        text.split_once(':').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("file"))?;
+    let path = match rest.strip_prefix("//") {
+        Some(rest) => rest.find('/').map(|at| &rest[at..]),
+        None => Some(rest),
+    };
+    let path = path.and_then(|path| percent_decoded(path.split(['?', '#']).next()?));
+    Some(path.map(|path| OsString::from_vec(path).into()))
 }
 
 /// A text in which `%XX` is the byte of that number, as in addresses of D-Bus's and of the web's.

@@ -31,6 +31,8 @@ use crate::sys::terminal::Size;
 use request::{decode_request, encode_request};
 use wire::{Reader, put_bytes, put_grant, put_size};
 
+/// The variable that says in which box a command runs.
+pub const BOX: &str = "INCUSBOX_BOX";
 /// The version of what stands in this file.
 pub const PROTOCOL: u16 = 3;
 /// The first bytes of the agent's `Hello`: no shell and no dynamic linker says this by chance.

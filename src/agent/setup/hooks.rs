@@ -7,6 +7,7 @@ use super::command::Run;
 use super::failure::Failure;
 use super::report::Report;
 use super::wanted::Wanted;
+use crate::agent::protocol::BOX;
 use crate::exit::ExitStatus;
 
 /// Runs hooks in their order; the first that fails is the last.
@@ -20,7 +21,7 @@ pub fn run(
     user: Option<&Wanted>,
     report: &mut Report<'_>,
 ) -> Result<(), Failure> {
-    let mut environment = vec![("INCUSBOX_BOX", box_name)];
+    let mut environment = vec![(BOX, box_name)];
     let uid = user.map(|user| user.uid.to_string()).unwrap_or_default();
     if let Some(user) = user {
         environment.extend([

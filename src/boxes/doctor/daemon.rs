@@ -175,7 +175,7 @@ pub fn restrictions(patient: &mut Patient) -> Option<Seen> {
     }
     patient.server.as_ref()?;
     let client = patient.client.as_mut().ok()?;
-    let name = client.project().unwrap_or("default").to_owned();
+    let name = client.project_name().to_owned();
     let path = format!("/1.0/projects/{}", incus::client::percent_encode(&name));
     let project: Project =
         match client.get("asking about the project", &path) {

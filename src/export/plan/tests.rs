@@ -20,6 +20,9 @@ fn offers(id: &str, pictures: Vec<Pictured>) -> Offers {
         comment: String::new(),
         icon: "edit".to_owned(),
         shown: Shown::Yes,
+        plain_name: "Edit".to_owned(),
+        icons: vec!["edit".to_owned()],
+        class: String::new(),
         bytes: ENTRY.as_bytes().to_vec(),
     };
     let mut offers = Offers::default();

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::account::Account;
-use super::umask;
+use super::{setup, umask};
 use crate::sys::pipes;
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::process::{self, Forked};
@@ -38,8 +38,10 @@ pub struct Login {
 const MARK: &[u8] = b"\0incusbox-login-environment\0";
 /// A profile script may wait for something that never comes.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a session may take to come up.
-const SESSION_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a box that boots is waited for.
+const BOOT_PATIENCE: Duration = Duration::from_secs(5);
+/// Its socket is made after `sysinit.target`, and so after all that empties or fills directories.
+const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
 /// For how long a box is new.
 const NEW_SECONDS: u64 = 60;
 /// More than this is no environment (ARG_MAX is 2 MiB by default).
@@ -64,7 +66,7 @@ pub fn base(account: &Account) -> Variables {
         set(&mut variables, name, value);
     }
     let runtime = PathBuf::from(format!("/run/user/{}", account.uid));
-    wait_for_session(account, &runtime);
+    wait_for_boot(account, &runtime);
     if std::fs::metadata(&runtime).is_ok_and(|meta| meta.is_dir() && meta.uid() == account.uid) {
         if runtime.join("bus").exists() {
             let mut address = OsString::from("unix:path=");
@@ -76,20 +78,25 @@ pub fn base(account: &Account) -> Variables {
     variables
 }
 
-/// A box that has just started brings up the sessions of users who linger within a second. A
-/// command that came before would miss its runtime directory for as long as it runs, a shell for
-/// hours; so it waits, but only in a box that is new, and not for long.
-fn wait_for_session(account: &Account, runtime: &Path) {
-    let is_up = || runtime.join("systemd/private").exists();
-    if account.uid == 0 || is_up() {
+/// A box that has just started empties /tmp, sets itself up and brings up the sessions of users
+/// who linger within a second. A command that came before would lose what it wrote there, or miss
+/// its runtime directory for as long as it runs, a shell for hours; so it waits, but only in a box
+/// that is new, and not for long.
+fn wait_for_boot(account: &Account, runtime: &Path) {
+    let linger = Path::new("/var/lib/systemd/linger").join(&account.name);
+    let lingers = account.uid != 0 && linger.exists();
+    let sign = if lingers { runtime.join("systemd/private") } else { SYSTEM_BUS.into() };
+    if sign.exists() || !is_new() {
         return;
     }
-    let lingers = Path::new("/var/lib/systemd/linger").join(&account.name).exists();
-    if !lingers || !is_new() {
-        return;
-    }
-    let deadline = Instant::now() + SESSION_PATIENCE;
-    while !is_up() && Instant::now() < deadline {
+    let deadline = Instant::now() + BOOT_PATIENCE;
+    let mut turn = 0;
+    while !sign.exists() && Instant::now() < deadline {
+        turn += 1;
+        // A box may have no system bus; to ask costs more than to look.
+        if !lingers && turn % 5 == 0 && setup::is_initialized() {
+            return;
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -106,8 +113,13 @@ fn is_new() -> bool {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime).tv_sec as u64;
         Some(now.saturating_sub(started / ticks.max(1)))
     };
-    let is_systemd = read("/proc/1/comm").is_some_and(|name| name.trim() == "systemd");
-    is_systemd && age().is_some_and(|seconds| seconds < NEW_SECONDS)
+    // Early in its life systemd bears the name that it was called by.
+    let is_systemd = || match read("/proc/1/comm").as_deref().map(str::trim) {
+        Some("systemd") => true,
+        Some("init") => std::fs::read_link("/sbin/init").is_ok_and(|to| to.ends_with("systemd")),
+        _ => false,
+    };
+    is_systemd() && age().is_some_and(|seconds| seconds < NEW_SECONDS)
 }
 
 /// What a login of `account` gives; the base alone where its shell does not tell.

@@ -7,6 +7,7 @@ fn the_life_of_a_box() {
     let name = Name::create("life", &[]);
     it_is_listed(&name);
     it_stops_and_starts_and_says_nothing_when_it_is_so_already(&name);
+    it_keeps_what_the_first_command_wrote(&name);
     it_is_entered_where_the_caller_is(&name);
     it_is_changed_while_it_runs(&name);
     it_is_renamed_and_back(&name);
@@ -45,6 +46,26 @@ fn it_stops_and_starts_and_says_nothing_when_it_is_so_already(name: &Name) {
     silent(&["stop", "--force", name]);
     // `enter` and `run` start it.
     assert_eq!(run(command("incusbox", &["run", name, "--", "echo", "up"])).stdout, "up\n");
+}
+
+/// A boot empties /tmp, on a busy machine after the box was said to run.
+fn it_keeps_what_the_first_command_wrote(name: &Name) {
+    name.root(
+        "cd /etc/systemd/system; mkdir systemd-tmpfiles-setup.service.d
+        printf '[Service]\\nExecStartPre=sleep 1\\n' >systemd-tmpfiles-setup.service.d/slow.conf",
+    )
+    .succeeds();
+    for (who, words) in [("root", &["--root"][..]), ("nobody", &["--user", "nobody"]), ("us", &[])]
+    {
+        incusbox(&["stop", name]).succeeds();
+        let script = format!("echo kept >/tmp/{who}");
+        run(command("incusbox-run", &[words, &[name, "--", "sh", "-c", &script]].concat()))
+            .succeeds();
+        let script = format!(
+            "until systemctl is-active --quiet sysinit.target; do sleep 0.1; done; cat /tmp/{who}"
+        );
+        assert_eq!(name.root(&script).succeeds().stdout, "kept\n", "{who}");
+    }
 }
 
 fn it_is_entered_where_the_caller_is(name: &Name) {

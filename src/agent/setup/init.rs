@@ -82,7 +82,7 @@ pub fn wait(tree: &Tree, init: &Init, life: Life) -> Result<Option<String>, Fail
         };
         if Instant::now() >= deadline {
             // A job that hangs (a network that never is online) does not make the rest unusable.
-            if *init == Init::Systemd && is_basic_up() {
+            if *init == Init::Systemd && is_active("basic.target") {
                 return Ok(Some(format!(
                     "the box is still booting after {} s (systemd says `{said}`): \
                      `systemctl list-jobs` in it tells what it waits for",
@@ -155,8 +155,9 @@ fn unit_that_runs(job: &str) -> Option<String> {
     }
 }
 
-fn is_basic_up() -> bool {
-    systemctl(&["is-active", "basic.target"], 1) == ["active"]
+/// Whether systemd has reached a target, or started another unit.
+pub fn is_active(unit: &str) -> bool {
+    systemctl(&["is-active", unit], 1) == ["active"]
 }
 
 /// OpenRC keeps `rc.starting` for as long as it changes its runlevel.

@@ -60,6 +60,12 @@ use crate::sys::process;
 /// A request is a few kilobytes.
 const MOST_BYTES_OF_A_REQUEST: u64 = 1 << 20;
 
+/// Whether systemd is through with what makes the system ready for any service: file systems,
+/// temporary files, devices.
+pub fn is_initialized() -> bool {
+    init::is_active("sysinit.target")
+}
+
 /// Runs `incusbox-agent setup`: a request on stdin, events on stdout; the exit status is 0 after
 /// `Done` and 1 after `Failed`.
 pub fn main() -> u8 {

@@ -20,14 +20,17 @@ AGENTFLAGS := -C target-feature=+crt-static -C relocation-model=static -C link-a
 
 UNITDIR    ?= $(PREFIX)/lib/systemd/user
 
-UNITS      := incusbox-box@.service incusbox-session.service incusbox-session.socket
+UNITS      := incusbox-box@.service incusbox-session.service incusbox-session.socket \
+              incusbox-watch.service incusbox-watch.path
+# What starts with every user's session.
+WANTED     := sockets.target.wants/incusbox-session.socket paths.target.wants/incusbox-watch.path
 
 # Names by which incusbox is called as one of its subcommands.
 LINKS      := $(addprefix incusbox-,create enter export list rm)
 PAGES      := incusbox-run.1 incusbox.1 $(addsuffix .1,$(addprefix incusbox-,create enter list info \
-              start stop restart rename rm set adopt apps export unexport upgrade setup doctor))
+              start stop restart rename rm set adopt apps export unexport watch upgrade setup doctor))
 INSTALLED  := $(addprefix $(BINDIR)/,incusbox-run incusbox $(LINKS)) $(LIBEXECDIR)/incusbox-agent \
-              $(addprefix $(MANDIR)/,$(PAGES)) $(addprefix $(UNITDIR)/,$(UNITS) sockets.target.wants/incusbox-session.socket) \
+              $(addprefix $(MANDIR)/,$(PAGES)) $(addprefix $(UNITDIR)/,$(UNITS) $(WANTED)) \
               $(foreach name,incusbox-run incusbox,$(BASHDIR)/$(name) $(ZSHDIR)/_$(name) $(FISHDIR)/$(name).fish) \
               $(addprefix $(DOCDIR)/,LICENSE-MIT LICENSE-APACHE README.md CHANGELOG.md)
 
@@ -79,14 +82,14 @@ install:
 	install -m 644 $(addprefix $(TARGET)/package/fish/,incusbox-run.fish incusbox.fish) $(DESTDIR)$(FISHDIR)
 	for unit in $(UNITS); do sed 's|@BINDIR@|$(BINDIR)|' systemd-user/$$unit >$(DESTDIR)$(UNITDIR)/$$unit; done
 	chmod 644 $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS))
-	@# The sockets are there for every user from the next login on.
-	install -d -m 755 $(DESTDIR)$(UNITDIR)/sockets.target.wants
-	ln -sf ../incusbox-session.socket $(DESTDIR)$(UNITDIR)/sockets.target.wants/incusbox-session.socket
+	@# They are there for every user from the next login on.
+	install -d -m 755 $(addprefix $(DESTDIR)$(UNITDIR)/,$(dir $(WANTED)))
+	for unit in $(WANTED); do ln -sf ../$${unit##*/} $(DESTDIR)$(UNITDIR)/$$unit; done
 	install -m 644 LICENSE-MIT LICENSE-APACHE README.md CHANGELOG.md $(DESTDIR)$(DOCDIR)
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
-	-rmdir $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DOCDIR) $(DESTDIR)$(UNITDIR)/sockets.target.wants
+	-rmdir $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DOCDIR) $(addprefix $(DESTDIR)$(UNITDIR)/,$(dir $(WANTED)))
 
 lint: build
 	tests/checks/all

@@ -9,6 +9,8 @@ pub const FAILURE: u8 = 125;
 pub const NOT_EXECUTABLE: u8 = 126;
 /// The command was not found (POSIX sh, 2.8.2).
 pub const NOT_FOUND: u8 = 127;
+/// For units: the daemon went away while a service was followed (EX_TEMPFAIL of sysexits.h).
+pub const LOST: u8 = 75;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@
 //! | `desktop` | text formats of the desktop: entries and command lines (feature `desktop`) |
 //! | `boxes` | making, changing and checking boxes (feature `cli`) |
 //! | `export` | what a box has for the host's desktop (feature `cli`) |
+//! | `watch` | keeping that true while boxes change (feature `cli`) |
 //! | `session` | what the host's session does for boxes (feature `cli`) |
 //! | `cli` | the program `incusbox`, one file for each subcommand (feature `cli`) |
 //!
@@ -42,3 +43,5 @@ pub mod run;
 #[cfg(feature = "cli")]
 mod session;
 pub mod sys;
+#[cfg(feature = "cli")]
+mod watch;

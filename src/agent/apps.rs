@@ -25,7 +25,7 @@ use crate::desktop::keyfile::KeyFile;
 /// The most bytes of a question.
 const MOST_QUESTION: u64 = 16 << 20;
 /// How deep directories of entries may be; distributions have two.
-const DEEPEST: usize = 6;
+pub const DEEPEST: usize = 6;
 /// Where data is when a login does not say.
 const STANDARD: &str = "/usr/local/share:/usr/share";
 
@@ -37,30 +37,16 @@ pub fn run(own_path: &OsStr) -> io::Result<()> {
     let mut question = Vec::new();
     io::stdin().take(MOST_QUESTION).read_to_end(&mut question)?;
     let question: Question = serde_json::from_slice(&question)?;
-    let user = User::Host { uid: question.uid, name: Vec::new() };
-    let account = account::find(&user);
-    let variables = account.as_ref().map(|account| login::of(account, own_path).variables);
-    let value = |name: &str| {
-        let found = variables.iter().flatten().find(|(known, _)| known == name);
-        found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
-    };
-    let path = value("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    let data = value("XDG_DATA_DIRS").unwrap_or_else(|| STANDARD.into());
-    let mut directories = list(&data);
-    match &account {
-        // Also Flatpak's directory in it, which logins name.
-        Some(account) if question.home_is_hosts => {
-            directories.retain(|directory| !directory.starts_with(&account.home));
-        }
-        Some(account) => directories.insert(0, own_data(account, value("XDG_DATA_HOME"))),
-        None => {}
-    }
-    let home = account.as_ref().filter(|_| !question.home_is_hosts);
-    let home = home.map(|account| PathBuf::from(&account.home));
+    let Surroundings { path, directories, home, .. } =
+        Surroundings::of(question.uid, question.home_is_hosts, own_path);
+    // Before anything is looked at, so that nothing changes unseen.
+    let followed = question
+        .is_followed
+        .then(|| super::watch::ensure(question.uid, question.home_is_hosts, own_path));
     let mut search = Search {
         out: BufWriter::new(io::stdout().lock()),
         seen: BTreeSet::new(),
-        path: list(&path),
+        path,
         told: 0,
         whose: question.icons,
         icons: BTreeSet::new(),
@@ -79,8 +65,53 @@ pub fn run(own_path: &OsStr) -> io::Result<()> {
         let path = path.and_then(|path| path.into_os_string().into_string().ok());
         search.say(&Answer::Program { name, path })?;
     }
+    for wanted in question.services {
+        let found = super::service::look(&wanted, question.uid);
+        search.say(&Answer::Service { wanted, found })?;
+    }
+    if let Some(Err(error)) = followed {
+        search.say(&Answer::Unfollowed(error.to_string()))?;
+    }
     search.say(&Answer::Done)?;
     search.out.flush()
+}
+
+/// Where the user's login in the box looks for programs and for what belongs to them.
+pub struct Surroundings {
+    /// Directories of commands.
+    pub path: Vec<PathBuf>,
+    /// Data directories.
+    pub directories: Vec<PathBuf>,
+    /// The user's home, if it is the box's own.
+    pub home: Option<PathBuf>,
+    /// The user's home, if it is the host's.
+    pub shared: Option<PathBuf>,
+}
+
+impl Surroundings {
+    /// Those of this user.
+    pub fn of(uid: u32, home_is_hosts: bool, own_path: &OsStr) -> Surroundings {
+        let account = account::find(&User::Host { uid, name: Vec::new() });
+        let variables = account.as_ref().map(|account| login::of(account, own_path).variables);
+        let value = |name: &str| {
+            let found = variables.iter().flatten().find(|(known, _)| known == name);
+            found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+        };
+        let path = value("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+        let data = value("XDG_DATA_DIRS").unwrap_or_else(|| STANDARD.into());
+        let mut directories = list(&data);
+        match &account {
+            // Also Flatpak's directory in it, which logins name.
+            Some(account) if home_is_hosts => {
+                directories.retain(|directory| !directory.starts_with(&account.home));
+            }
+            Some(account) => directories.insert(0, own_data(account, value("XDG_DATA_HOME"))),
+            None => {}
+        }
+        let home = account.map(|account| PathBuf::from(&account.home));
+        let (home, shared) = if home_is_hosts { (None, home) } else { (home, None) };
+        Surroundings { path: list(&path), directories, home, shared }
+    }
 }
 
 fn own_data(account: &Account, set: Option<OsString>) -> PathBuf {

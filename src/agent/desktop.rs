@@ -22,7 +22,7 @@ use super::protocol::desktop::{
 };
 use super::protocol::hand_over::{BUS, DIRECTORY};
 use super::themes;
-use super::xdg_open;
+use super::{exporter, xdg_open};
 use crate::run::agent_file::PLACES;
 
 /// Where cookies are, and what is known of directories that nobody could mend.
@@ -135,7 +135,7 @@ pub fn enter(desktop: &Desktop, account: &Account, variables: &mut Variables) {
         drawing::settle(variables, Path::new("/dev"));
     }
     if is_on(Switch::Bus) {
-        offer_xdg_open();
+        offer_programs();
     }
     if is_on(Switch::Audio) {
         for (name, path) in passage.audio() {
@@ -149,16 +149,18 @@ pub fn enter(desktop: &Desktop, account: &Account, variables: &mut Variables) {
     }
 }
 
-/// Has the box's `xdg-open` be this program, in place of nothing or of an earlier version.
-fn offer_xdg_open() {
+/// Has the box's `xdg-open` and `incusbox` be this program, in place of nothing or of an earlier
+/// version.
+fn offer_programs() {
     let Ok(own) = std::env::current_exe() else { return };
     let Some(at) = directory(CWD, PROGRAMS, 0) else { return };
-    let there = rustix::fs::readlinkat(&at, xdg_open::NAME, Vec::new());
     let is_ours = |target: &[u8]| PLACES.iter().any(|place| target.starts_with(place.as_bytes()));
-    match there {
-        Ok(target) if !is_ours(target.as_bytes()) => {}
-        // Programs that open something are a convenience, so its failure is nobody's business.
-        _ => drop(link(&at, xdg_open::NAME, own)),
+    for name in [xdg_open::NAME].into_iter().chain(exporter::NAMES) {
+        match rustix::fs::readlinkat(&at, name, Vec::new()) {
+            Ok(target) if !is_ours(target.as_bytes()) => {}
+            // They are a convenience, so its failure is nobody's business.
+            _ => drop(link(&at, name, &own)),
+        }
     }
 }
 

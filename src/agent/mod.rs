@@ -20,6 +20,10 @@ mod dhcp;
 #[cfg(feature = "agent")]
 mod drawing;
 #[cfg(feature = "agent")]
+mod exporter;
+#[cfg(feature = "agent")]
+mod guest;
+#[cfg(feature = "agent")]
 mod host;
 #[cfg(feature = "agent")]
 mod icons;
@@ -36,6 +40,8 @@ mod outflow;
 #[cfg(feature = "agent")]
 mod probe;
 #[cfg(feature = "agent")]
+mod service;
+#[cfg(feature = "agent")]
 mod setup;
 #[cfg(feature = "agent")]
 mod shims;
@@ -51,6 +57,8 @@ mod themes;
 mod umask;
 #[cfg(feature = "agent")]
 mod waiter;
+#[cfg(feature = "agent")]
+mod watch;
 #[cfg(feature = "agent")]
 mod xdg_open;
 

@@ -151,6 +151,11 @@ fn plan(request: &Request, account: Account, agent: &OsStr) -> Program {
             let argv = vec![[b"-", name].concat()];
             (argv, Some(shell), login::base(&account), None)
         }
+        Command::Own(words) => {
+            let path = agent.as_bytes().to_vec();
+            let argv = [vec![path.clone()], words.clone()].concat();
+            (argv, Some(path), login::base(&account), None)
+        }
         Command::Argv(argv) if request.base == Base::Clean => {
             (argv.clone(), None, login::base(&account), None)
         }

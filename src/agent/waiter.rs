@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use super::protocol::{self, Failure, FromAgent, PROTOCOL, Reason, Request, ToAgent};
-use super::{init, login, shims, supervise, xdg_open};
+use super::{exporter, init, login, shims, supervise, xdg_open};
 use crate::exit::{self, ExitStatus};
 use crate::sys::process::{self, Forked};
 use crate::sys::{pipes, signals};
@@ -19,21 +19,15 @@ pub fn main() -> u8 {
     if called.is_some_and(|name| name == xdg_open::NAME) {
         return xdg_open::main(&arguments);
     }
+    if exporter::is_called(called) {
+        return exporter::main(&arguments);
+    }
     if called.is_some_and(|name| name == shims::NAME) {
         return shims::main(&arguments);
     }
     match arguments.get(1).and_then(|argument| argument.to_str()) {
-        Some("exec") => match run(&arguments[0]) {
-            Ok(ExitStatus::Code(code)) => code,
-            Ok(ExitStatus::Signal(signal)) => {
-                signals::die_by(signal);
-                ExitStatus::Signal(signal).shell_code()
-            }
-            Err(error) => {
-                complain(&error);
-                exit::FAILURE
-            }
-        },
+        Some("exec") => end(run(&arguments[0])),
+        Some("service") => end(super::service::run(&arguments[2..])),
         Some(work @ ("setup" | "upgrade" | "nvidia")) => {
             match install(&arguments[0], arguments.get(2)).map(|()| work) {
                 Ok("setup") => super::setup::main(),
@@ -56,6 +50,13 @@ pub fn main() -> u8 {
                 }
             }
         }
+        Some("watch") => match super::watch::run(&arguments[2..], &arguments[0]) {
+            Ok(()) => 0,
+            Err(error) => {
+                complain(&error);
+                exit::FAILURE
+            }
+        },
         Some("print-environment") => match login::print_environment() {
             Ok(()) => 0,
             Err(_) => exit::FAILURE,
@@ -90,6 +91,21 @@ pub fn main() -> u8 {
         }
         _ => {
             complain(&io::Error::other("started by incusbox-run inside a box, never by hand"));
+            exit::FAILURE
+        }
+    }
+}
+
+/// Ends as something did.
+fn end(ended: io::Result<ExitStatus>) -> u8 {
+    match ended {
+        Ok(ExitStatus::Code(code)) => code,
+        Ok(ExitStatus::Signal(signal)) => {
+            signals::die_by(signal);
+            ExitStatus::Signal(signal).shell_code()
+        }
+        Err(error) => {
+            complain(&error);
             exit::FAILURE
         }
     }

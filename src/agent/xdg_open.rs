@@ -41,7 +41,7 @@ pub fn main(arguments: &[OsString]) -> u8 {
             message::say(NAME, format!("the host did not open it: {text}"));
             FAILED
         }
-        Some(Answer::NotHere) | None => by_own_program(arguments),
+        Some(Answer::NotHere | Answer::Said { .. }) | None => by_own_program(arguments),
     }
 }
 
@@ -65,7 +65,7 @@ fn wish(what: &OsStr) -> Option<Wish> {
 }
 
 /// Asks the session of the host, where the box shares its bus: whoever may speak there may open.
-fn hand_over(wish: &Wish) -> io::Result<Answer> {
+pub fn hand_over(wish: &Wish) -> io::Result<Answer> {
     let uid = rustix::process::getuid().as_raw();
     if !Path::new(ON).join(Switch::Bus.name()).exists() {
         return Err(io::ErrorKind::NotFound.into());

@@ -47,6 +47,8 @@ pub enum Error {
     Setup { name: String, step: String, text: String },
     /// The agent in the box ended without a last word.
     Mute { name: String, status: Option<i32>, stderr: String },
+    /// The agent in the box does not answer.
+    Slow { name: String, seconds: u64 },
     /// Files have wrong owners although ids are mapped.
     WrongOwner { path: String, seen: u32, wanted: u32 },
     /// Something on the host failed.
@@ -152,6 +154,10 @@ impl fmt::Display for Error {
                     false => write!(f, ": {}", printable(stderr)),
                 }
             }
+            Error::Slow { name, seconds } => write!(
+                f,
+                "the box `{name}` did not say within {seconds} s what it has\nsee what it is busy with: incusbox run {name} -- top"
+            ),
             Error::WrongOwner { path, seen, wanted } => write!(
                 f,
                 "files in `{path}` have the owner {seen} where {wanted} was expected, so home and box do not fit together\nlook at what is set up: incusbox doctor"

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use nix::unistd::{Gid, Group, Uid, User};
 
+use crate::incus::objects::FullInstance;
+
 /// The user that a box is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostUser {
@@ -61,6 +63,12 @@ impl HostUser {
             shell: text(user.shell.into_os_string())?,
             name: user.name,
         }))
+    }
+
+    /// Whether the box's home is the user's own, and not another directory or none of the host's.
+    pub fn has_home_of(&self, there: &FullInstance) -> bool {
+        let device = there.expanded_devices.get(&format!("home-{}", self.uid));
+        device.and_then(|device| device.get("source")).is_some_and(|source| *source == self.home)
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::create::Progress;
 use super::error::Error;
 use super::host::HostUser;
 use super::settings::Home;
 use crate::agent::protocol::setup::{SetupEvent, SetupRequest, SetupResult};
+use crate::exit;
 use crate::incus::Client;
 use crate::incus::command::Ended;
 use crate::message::printable;
@@ -81,7 +83,7 @@ fn work(
         // What is no event was written by something that the agent started.
         Err(_) => progress.output(&printable(&String::from_utf8_lossy(line))),
     };
-    let ended = client.run_helper(name, &words(&command), request, signals, &mut take)?;
+    let ended = client.run_helper(name, &words(&command), request, None, signals, &mut take)?;
     match end {
         Some(SetupEvent::Done(result)) => Ok(result),
         Some(SetupEvent::Failed { step, text }) => {
@@ -98,17 +100,25 @@ fn work(
 /// Runs the agent as root in the running box `name`, which gets it first where it lacks it.
 ///
 /// # Errors
-/// Everything in [`Error`].
+/// Everything in [`Error`]; also when it is not done after `patience`.
 pub fn ask(
     client: &mut Client,
     signals: &mut Signals,
     name: &str,
     verb: &str,
     request: &[u8],
+    patience: Option<Duration>,
     line: &mut dyn FnMut(&[u8]),
 ) -> Result<Ended, Error> {
+    // Not asked first whether it is there: for seconds after a question about files Incus
+    // refuses to restore a snapshot ("In use").
+    let path = AgentFile::find()?.path_in(PLACES[0]);
+    let ended = client.run_helper(name, &[&path, verb], request, patience, signals, line)?;
+    if ended.status != Some(exit::NOT_FOUND.into()) {
+        return Ok(ended);
+    }
     let command = command(client, name, verb, || ())?;
-    Ok(client.run_helper(name, &words(&command), request, signals, line)?)
+    Ok(client.run_helper(name, &words(&command), request, patience, signals, line)?)
 }
 
 /// The agent with what it shall do; it is copied where the box has it not, and moves to its place
@@ -185,7 +195,7 @@ pub fn check_owners(
     let command = [&agent, "probe", &ids[0], &ids[1], &seen_by_box, &made_by_box];
     let mut said = Vec::new();
     let ended = client
-        .run_helper(name, &command, b"", signals, &mut |line| said.extend_from_slice(line))?;
+        .run_helper(name, &command, b"", None, signals, &mut |line| said.extend_from_slice(line))?;
     let wrong =
         |path: &str, seen| Error::WrongOwner { path: path.to_owned(), seen, wanted: user.uid };
     let said = String::from_utf8_lossy(&said).trim().to_owned();

@@ -14,11 +14,9 @@ use super::{
 };
 use crate::agent::protocol::apps::Question;
 use crate::boxes::error::Error;
-use crate::boxes::host::HostUser;
 use crate::export::manifest::{self, Record};
 use crate::export::offers::{self, App, Offers, Shown};
 use crate::export::sync::host;
-use crate::incus::objects::FullInstance;
 use crate::message::{self, printable};
 
 pub fn define(command: Command) -> Command {
@@ -38,7 +36,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let user = calling()?;
     let question = Question {
         uid: user.as_ref().map_or(0, |user| user.uid),
-        home_is_hosts: user.is_some_and(|user| has_home_of(&there, &user)),
+        home_is_hosts: user.is_some_and(|user| user.has_home_of(&there)),
         ..Question::default()
     };
     let exported = exported(there.uuid())?;
@@ -46,12 +44,6 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
         show(matches, offers::ask(client, signals, name.as_str(), &question)?, &exported)
     })?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Whether the box's home is the user's own, and not another directory or none of the host's.
-pub fn has_home_of(there: &FullInstance, user: &HostUser) -> bool {
-    let device = there.expanded_devices.get(&format!("home-{}", user.uid));
-    device.and_then(|device| device.get("source")).is_some_and(|source| *source == user.home)
 }
 
 fn show(

@@ -159,6 +159,9 @@ fn make(
     let mut signals = catch()?;
     let mut shown = Shown::new(has(matches, "verbose"));
     if let Some(path) = matches.try_get_one::<String>("image-file").ok().flatten() {
+        // Reading a file may take long, and Incus 6.0 answers nobody as long as there is a connection
+        // on which nothing was asked.
+        client.server()?;
         let file = ImageFile::open(Path::new(path)).map_err(images::Error::from)?;
         if file.backup().is_some() {
             restore(matches, client, &mut signals, &mut shown, name, (&file, user.as_ref()))?;

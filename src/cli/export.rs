@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::json;
 
-use super::apps::has_home_of;
-use super::lifecycle::{catch, while_running};
+use super::lifecycle::{catch, while_running_as};
 use super::table::table;
 use super::{calling, connect, flag, json_flag, print, print_json, the_box};
+use crate::agent::protocol::service::{Found, ServiceName};
 use crate::boxes::error::Error;
 use crate::export::apply::Look as Closeness;
+use crate::export::ground;
 use crate::export::manifest::{self, Chosen, Exports, Kept, Look, Shimmed};
 use crate::export::offers::{App, Offers};
 use crate::export::sync::{self, Outcome, Whose, host};
@@ -20,7 +21,9 @@ use crate::incus::instances::PAUSE;
 use crate::incus::objects::FullInstance;
 use crate::message::{self, printable};
 use crate::names::{BoxName, distance};
+use crate::session::FOR_A_BOX;
 use crate::sys::signals::Signals;
+use crate::watch;
 
 mod told;
 
@@ -32,19 +35,22 @@ pub fn define(command: Command) -> Command {
         Arg::new(name).long(name).value_name(value).action(ArgAction::Append).help(help)
     };
     command
-        .about("Put programs and commands of a box onto the host")
-        .long_about("Put programs and commands of a box onto the host: launcher entries with their icons into ~/.local/share, and shims into ~/.local/bin. What was exported before stays and is brought up to date. A box that is stopped is started for it, and stopped again.")
+        .about("Put programs, commands and services of a box onto the host")
+        .long_about("Put programs, commands and services of a box onto the host: launcher entries with their icons into ~/.local/share, shims into ~/.local/bin, and units for services. What was exported before stays and is brought up to date. A box that is stopped is started for it, and stopped again.")
         .after_help("`incusbox apps BOX` lists what a box has; `incusbox unexport` takes it away again.")
         .arg(Arg::new("box").value_name("BOX").required_unless_present_any(["list", "verify"]).help("The box"))
         .arg(many("app", "NAME|ID|PATH", "A program with a launcher entry, by what `incusbox apps` lists"))
         .arg(flag("all-apps", "All programs that menus show, also those of the future"))
+        .arg(many("only", "PATTERN", "Of these only those with such an id or name, as 'org.kde.*'").requires("all-apps"))
+        .arg(many("except", "PATTERN", "Of these all but those with such an id or name").requires("all-apps"))
         .arg(many("bin", "COMMAND", "A command, by its name or path in the box"))
+        .arg(many("service", "SERVICE", "A service of the box's systemd, or of the user's there: a user unit that starts it"))
         .arg(Arg::new("export-path").long("export-path").value_name("DIR").requires("bin").help("Where shims go [default: ~/.local/bin]"))
         .arg(flag("sudo", "Run the commands as root in the box").requires("bin"))
         .arg(Arg::new("label").long("label").value_name("TEXT").help("What stands behind the names in menus; '' for nothing [default: the box's name, if the host has the program too]"))
         .arg(Arg::new("extra-flags").long("extra-flags").value_name("WORDS").allow_hyphen_values(true).help("More arguments for the programs"))
-        .arg(flag("list", "List what is exported, of one box or of all").conflicts_with_all(["app", "all-apps", "bin", "verify", "dry-run"]))
-        .arg(flag("verify", "Look at every byte of what is exported, and mend it").conflicts_with_all(["app", "all-apps", "bin"]))
+        .arg(flag("list", "List what is exported, of one box or of all").conflicts_with_all(["app", "all-apps", "bin", "service", "verify", "dry-run"]))
+        .arg(flag("verify", "Look at every byte of what is exported, and mend it").conflicts_with_all(["app", "all-apps", "bin", "service"]))
         .arg(flag("dry-run", "Say what would be done, and do nothing"))
         .arg(json_flag())
 }
@@ -55,12 +61,17 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
         return list(matches, name.as_ref());
     }
     refuse_sudo()?;
-    let mut client = connect(matches)?;
     let mut signals = catch()?;
+    // Before there is a connection: one on which nothing is asked keeps Incus from answering others.
     let mut kept = take(&mut signals)?;
+    let mut client = connect(matches)?;
     let daemon = daemon(&mut client)?;
+    let mut there = Vec::new();
     if !matches.get_flag("dry-run") {
-        sweep(&mut client, &mut kept, &daemon)?;
+        there = sweep(&mut client, &mut kept, &daemon)?.1;
+    }
+    if !matches.get_flag("dry-run") && !is_for_a_box() {
+        kept.manifest.environment = ground::environment();
     }
     let names = match name {
         Some(name) => vec![name],
@@ -68,10 +79,31 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     };
     let mut outcomes = Vec::new();
     for name in names {
-        let one = export(matches, &mut client, &mut signals, &mut kept, &name, &daemon)?;
+        let there = match there.iter().find(|one| one.name == name.as_str() && one.is_box()) {
+            Some(there) => there.clone(),
+            None => the_box(&mut client, &name)?,
+        };
+        let whose = Whose::of(client.project_name(), &daemon, &there)?;
+        let one = export(matches, &mut client, &mut signals, &mut kept, &whose, &there)?;
         outcomes.extend(one.map(|outcome| (name, outcome)));
     }
+    if matches.get_flag("dry-run") {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let is_followed = watch::wake().map_err(host("looking whether boxes are followed"))?;
+    let is_new = |(_, outcome): &(BoxName, Outcome)| !outcome.done.written.is_empty();
+    if !is_followed && outcomes.iter().any(is_new) {
+        message::say(
+            super::PROGRAM,
+            "what changes in the box is not followed, for the user unit incusbox-watch cannot be started here\nfollow it as long as you are logged in: incusbox watch &\nor after changes: incusbox export BOX",
+        );
+    }
     tell_all(matches, &outcomes)
+}
+
+/// Whether a service runs this for a program in a box, with an environment of its own.
+fn is_for_a_box() -> bool {
+    std::env::var_os(FOR_A_BOX).is_some()
 }
 
 /// Takes the list, once nobody else has it.
@@ -117,13 +149,15 @@ pub fn refuse_sudo() -> Result<(), Error> {
     }
 }
 
-/// Takes away what is there of boxes that are gone, and says so. Returns their names.
-pub fn sweep(client: &mut Client, kept: &mut Kept, daemon: &str) -> Result<Vec<String>, Error> {
-    if kept.manifest.boxes.is_empty() {
-        return Ok(Vec::new());
-    }
-    let uuid = |one: FullInstance| (one.uuid().to_owned(), one.name);
-    let live = client.instances()?.into_iter().map(uuid).collect();
+/// Takes away what is there of boxes that are gone, and says so. Returns their names, and all that
+/// there is.
+pub fn sweep(
+    client: &mut Client,
+    kept: &mut Kept,
+    daemon: &str,
+) -> Result<(Vec<String>, Vec<FullInstance>), Error> {
+    let all = client.instances()?;
+    let live = all.iter().map(|one| (one.uuid().to_owned(), one.name.clone())).collect();
     let project = client.project_name().to_owned();
     let mut names = Vec::new();
     for (name, outcome) in sync::sweep(kept, daemon, &project, &live)? {
@@ -132,7 +166,7 @@ pub fn sweep(client: &mut Client, kept: &mut Kept, daemon: &str) -> Result<Vec<S
         say_troubles(&outcome);
         names.push(name);
     }
-    Ok(names)
+    Ok((names, all))
 }
 
 /// Exports of one box. `None` for a dry run, which told already.
@@ -141,17 +175,17 @@ fn export(
     client: &mut Client,
     signals: &mut Signals,
     kept: &mut Kept,
-    name: &BoxName,
-    daemon: &str,
+    whose: &Whose,
+    there: &FullInstance,
 ) -> Result<Option<Outcome>, Error> {
-    let whose = whose(client, name, daemon)?;
+    let name = &whose.name;
     let look = if matches.get_flag("verify") { Closeness::Close } else { Closeness::Quick };
-    while_running(client, signals, name, |client, signals| {
+    while_running_as(client, signals, name, there, |client, signals| {
         let before = whose.exports(kept).chosen.commands.clone();
         let mut after = whose.exports(kept).clone();
-        choose(matches, client, signals, &whose, &mut after)?;
+        choose(matches, client, signals, whose, &mut after)?;
         whose.exports(kept).chosen = after.chosen;
-        let (offers, plan) = sync::plan(client, signals, kept, &whose, look)?;
+        let (offers, plan) = sync::plan(client, signals, kept, whose, look)?;
         check_commands(matches, &offers, name)?;
         if matches.get_flag("dry-run") {
             tell_plan(kept, &whose.uuid, &plan)?;
@@ -170,29 +204,28 @@ fn export(
     })
 }
 
-/// Brings what a box has on the host up to date, for a box that is called otherwise now.
-pub fn renew(client: &mut Client, signals: &mut Signals, name: &BoxName) -> Result<(), Error> {
-    let daemon = daemon(client)?;
-    let whose = whose(client, name, &daemon)?;
+/// Takes the list, if the box has something on the host.
+pub fn take_of(signals: &mut Signals, uuid: &str) -> Result<Option<Kept>, Error> {
     let manifest = manifest::look().map_err(host("reading the list of what is exported"))?;
-    if !manifest.boxes.iter().any(|one| one.uuid == whose.uuid) {
-        return Ok(());
-    }
-    let mut kept = take(signals)?;
-    while_running(client, signals, name, |client, signals| {
-        let (_, plan) = sync::plan(client, signals, &mut kept, &whose, Closeness::Quick)?;
-        say_troubles(&sync::bring_about(&mut kept, &whose.uuid, plan, Closeness::Quick)?);
-        Ok(())
-    })
+    let is_listed = manifest.boxes.iter().any(|one| one.uuid == uuid);
+    is_listed.then(|| take(signals)).transpose()
 }
 
-/// The box, for its exports.
-pub fn whose(client: &mut Client, name: &BoxName, daemon: &str) -> Result<Whose, Error> {
+/// Brings what a box has on the host up to date, for a box that is called otherwise now.
+pub fn renew(
+    client: &mut Client,
+    signals: &mut Signals,
+    mut kept: Kept,
+    name: &BoxName,
+) -> Result<(), Error> {
+    let daemon = daemon(client)?;
     let there = the_box(client, name)?;
-    let user = calling()?;
-    let uid = user.as_ref().map_or(0, |user| user.uid);
-    let home_is_hosts = user.is_some_and(|user| has_home_of(&there, &user));
-    Ok(Whose::of(client, daemon, &there, name, uid, home_is_hosts))
+    let whose = Whose::of(client.project_name(), &daemon, &there)?;
+    while_running_as(client, signals, name, &there, |client, signals| {
+        let (_, plan) = sync::plan(client, signals, &mut kept, &whose, Closeness::Quick)?;
+        say_troubles(&sync::bring_about(&mut kept, &whose.uuid, plan, Closeness::Quick)?);
+        kept.save().map_err(host("writing the list of what is exported"))
+    })
 }
 
 /// Adds to what is chosen what the command line says.
@@ -215,7 +248,9 @@ fn choose(
         }
     }
     if matches.get_flag("all-apps") {
-        exports.chosen.except.clear();
+        let patterns =
+            |name: &str| matches.get_many::<String>(name).unwrap_or_default().cloned().collect();
+        (exports.chosen.only, exports.chosen.except) = (patterns("only"), patterns("except"));
         exports.chosen.all = Some(look);
     }
     let directory = shims_directory(matches)?;
@@ -225,11 +260,14 @@ fn choose(
         let shimmed = Shimmed { command: command.clone(), sudo: matches.get_flag("sudo") };
         exports.chosen.commands.insert(directory.join(file), shimmed);
     }
+    for service in matches.get_many::<String>("service").unwrap_or_default() {
+        exports.chosen.services.insert(service_name(service)?);
+    }
     let has_nothing = exports.chosen == Chosen::default() && exports.files.is_empty();
     if has_nothing && !matches.get_flag("verify") {
         let name = &whose.name;
         return Err(Error::Usage(format!(
-            "nothing of `{name}` is exported, and nothing was named\nsee what it has: incusbox apps {name}\nexport it: incusbox export {name} --app NAME, --all-apps or --bin COMMAND"
+            "nothing of `{name}` is exported, and nothing was named\nsee what it has: incusbox apps {name}\nexport it: incusbox export {name} --app NAME, --all-apps, --bin COMMAND or --service SERVICE"
         )));
     }
     Ok(())
@@ -309,8 +347,25 @@ fn found<'a>(wanted: &str, offers: &'a Offers, name: &BoxName) -> Result<&'a App
     }
 }
 
+/// The name of a service, as somebody wrote it.
+pub fn service_name(text: &str) -> Result<ServiceName, Error> {
+    ServiceName::new(text).ok_or_else(|| {
+        let text = printable(text);
+        Error::Usage(format!(
+            "`{text}` is no service\nname one as systemd does: NAME.service, or NAME@INSTANCE.service of a template"
+        ))
+    })
+}
+
 /// Commands that were named now must be there; those of before may be away for a while.
 fn check_commands(matches: &ArgMatches, offers: &Offers, name: &BoxName) -> Result<(), Error> {
+    for service in matches.get_many::<String>("service").unwrap_or_default() {
+        if !matches!(offers.services.get(&service_name(service)?), Some(Found::There(_))) {
+            return Err(Error::Usage(format!(
+                "`{name}` has no service `{service}`\nsee what it has: incusbox run {name} -- systemctl list-unit-files --type=service, and with --user"
+            )));
+        }
+    }
     let mut commands = matches.get_many::<String>("bin").unwrap_or_default();
     match commands.find(|command| !matches!(offers.programs.get(*command), Some(Some(_)))) {
         Some(command) => Err(Error::Usage(format!(

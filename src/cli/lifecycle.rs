@@ -12,6 +12,7 @@ use crate::boxes::error::Error;
 use crate::incus::Client;
 use crate::incus::instances::{PAUSE, UNAVAILABLE};
 use crate::incus::manage::{Action, Force};
+use crate::incus::objects::FullInstance;
 use crate::message;
 use crate::names::BoxName;
 use crate::sys::signals::Signals;
@@ -169,7 +170,19 @@ pub fn while_running<T>(
     name: &BoxName,
     work: impl FnOnce(&mut Client, &mut Signals) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    if the_box(client, name)?.status != "Stopped" {
+    let there = the_box(client, name)?;
+    while_running_as(client, signals, name, &there, work)
+}
+
+/// The same for a box that is as Incus described it a moment ago.
+pub fn while_running_as<T>(
+    client: &mut Client,
+    signals: &mut Signals,
+    name: &BoxName,
+    there: &FullInstance,
+    work: impl FnOnce(&mut Client, &mut Signals) -> Result<T, Error>,
+) -> Result<T, Error> {
+    if there.status != "Stopped" {
         return work(client, signals);
     }
     change(client, signals, name, Action::Start, Force::Yes)?;
@@ -196,6 +209,8 @@ pub fn rename(matches: &ArgMatches) -> Result<ExitCode, Error> {
         return Err(Error::Exists { name: new.to_string(), is_box });
     }
     let was_running = there.status == "Running";
+    // Who follows boxes leaves what it has on the host to us.
+    let kept = super::export::take_of(&mut signals, there.uuid())?;
     if was_running {
         change(&mut client, &mut signals, &name, Action::Stop, Force::No(SHUTDOWN_SECONDS))?;
     }
@@ -206,6 +221,8 @@ pub fn rename(matches: &ArgMatches) -> Result<ExitCode, Error> {
         change(&mut client, &mut signals, now, Action::Start, Force::Yes)?;
     }
     renamed?;
-    super::export::renew(&mut client, &mut signals, &new)?;
+    if let Some(kept) = kept {
+        super::export::renew(&mut client, &mut signals, kept, &new)?;
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -21,6 +21,7 @@ mod setup;
 mod table;
 mod unexport;
 mod upgrade;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -68,6 +69,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { name: "apps", define: apps::define, run: apps::run },
     Subcommand { name: "export", define: export::define, run: export::run },
     Subcommand { name: "unexport", define: unexport::define, run: unexport::run },
+    Subcommand { name: "watch", define: watch::define, run: watch::run },
     Subcommand { name: "upgrade", define: upgrade::define, run: upgrade::run },
     Subcommand { name: "setup", define: setup::define, run: setup::run },
     Subcommand { name: "doctor", define: doctor::define, run: doctor::run },

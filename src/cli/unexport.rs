@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::export::{daemon, refuse_sudo, sweep, take, tell};
+use super::export::{daemon, refuse_sudo, service_name, sweep, take, tell};
 use super::lifecycle::catch;
 use super::{box_argument, box_name, connect, flag, json_flag};
 use crate::boxes::error::Error;
@@ -14,7 +14,7 @@ use crate::desktop::entry::MAIN;
 use crate::desktop::keyfile::KeyFile;
 use crate::export::apply::Look;
 use crate::export::manifest::{Chosen, Exports};
-use crate::export::plan::{user_of_app, user_of_command};
+use crate::export::plan::{user_of_app, user_of_command, user_of_service};
 use crate::export::sync::{self, host};
 use crate::names::BoxName;
 
@@ -29,7 +29,8 @@ pub fn define(command: Command) -> Command {
         .arg(many("app", "NAME|ID", "A program, by what `incusbox export --list` lists, or by its name"))
         .arg(flag("all-apps", "All programs"))
         .arg(many("bin", "COMMAND", "A command, by its name or path, or by the path of its shim"))
-        .arg(flag("all", "Everything").conflicts_with_all(["app", "all-apps", "bin"]))
+        .arg(many("service", "SERVICE", "A service, which is stopped"))
+        .arg(flag("all", "Everything").conflicts_with_all(["app", "all-apps", "bin", "service"]))
         .arg(json_flag())
 }
 
@@ -41,7 +42,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let at = match connect(matches) {
         Ok(mut client) => {
             let daemon = daemon(&mut client)?;
-            if sweep(&mut client, &mut kept, &daemon)?.iter().any(|gone| gone == name.as_str()) {
+            if sweep(&mut client, &mut kept, &daemon)?.0.iter().any(|gone| gone == name.as_str()) {
                 return Ok(ExitCode::SUCCESS);
             }
             let project = client.project_name().to_owned();
@@ -97,6 +98,7 @@ fn gone(
         exports.chosen.all = None;
         exports.chosen.apps.clear();
         exports.chosen.except.clear();
+        exports.chosen.only.clear();
         gone.extend(of_kind("app:"));
     }
     let none = |what: &str| {
@@ -124,9 +126,16 @@ fn gone(
         exports.chosen.commands.remove(&path);
         gone.insert(user_of_command(&path));
     }
+    for wanted in matches.get_many::<String>("service").unwrap_or_default() {
+        let service = service_name(wanted)?;
+        if !exports.chosen.services.remove(&service) {
+            return Err(none(wanted));
+        }
+        gone.insert(user_of_service(&service));
+    }
     if gone.is_empty() && !matches.get_flag("all-apps") {
         return Err(Error::Usage(format!(
-            "nothing was named\ntake everything away: incusbox unexport {name} --all\nor name it: --app NAME, --all-apps, --bin COMMAND"
+            "nothing was named\ntake everything away: incusbox unexport {name} --all\nor name it: --app NAME, --all-apps, --bin COMMAND, --service SERVICE"
         )));
     }
     Ok(gone)

@@ -1,11 +1,11 @@
 //! What is on the host already, and where things go there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::manifest::{Exports, Manifest};
-use super::plan::Ground;
+use super::plan::{Ground, UNITS};
 use crate::incus::Client;
 
 /// How deep directories of entries are looked into.
@@ -30,14 +30,50 @@ pub fn look(client: &Client, manifest: &Manifest, exports: &Exports) -> io::Resu
             ids.insert(id);
         }
     });
+    let is_ours = |path: &Path| exports.files.contains_key(path);
+    let mut units: BTreeSet<String> = unit_directories(&data)
+        .iter()
+        .filter_map(|directory| std::fs::read_dir(directory).ok())
+        .flat_map(|there| there.flatten())
+        .filter(|entry| !is_ours(&entry.path()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    let own_units = data.join(UNITS);
     // Also those of other boxes that somebody took away just now.
     let others = manifest.boxes.iter().filter(|one| one.uuid != exports.uuid);
-    let paths = others.flat_map(|one| one.files.keys()).filter(|path| path.parent() == Some(&own));
-    ids.extend(paths.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())));
+    for path in others.flat_map(|one| one.files.keys()) {
+        let Some(file) = path.file_name().and_then(|file| file.to_str()) else { continue };
+        match path.parent() {
+            Some(parent) if parent == own => drop(ids.insert(file.to_owned())),
+            Some(parent) if parent == own_units => drop(units.insert(file.to_owned())),
+            _ => {}
+        }
+    }
     let named = client.project().filter(|project| *project != "default");
     let implied = client.daemon().implied_project();
     let project = named.filter(|project| implied.as_deref() != Some(project));
-    Ok(Ground { data, runner: runner()?, ids, project: project.map(str::to_owned) })
+    Ok(Ground { data, runner: runner()?, ids, units, project: project.map(str::to_owned) })
+}
+
+/// Where the user's service manager finds units (systemd.unit(5)).
+fn unit_directories(data: &Path) -> Vec<PathBuf> {
+    let base = xdg::BaseDirectories::new();
+    let own = base.get_config_home().map(|config| config.join(UNITS));
+    let fixed = ["/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"];
+    let fixed = fixed.iter().map(|place| Path::new(place).join(UNITS));
+    let others = base.get_data_dirs().into_iter().map(|data| data.join(UNITS));
+    let runtime =
+        std::env::var_os("XDG_RUNTIME_DIR").map(|path| PathBuf::from(path).join("systemd"));
+    let made = ["user", "generator.early", "generator", "generator.late", "transient"];
+    let made = runtime.iter().flat_map(|runtime| made.map(|name| runtime.join(name)));
+    let own: Vec<PathBuf> = own.into_iter().chain(made).collect();
+    own.into_iter().chain(fixed).chain(others).chain([data.join(UNITS)]).collect()
+}
+
+/// Whether a file is a unit.
+pub fn is_unit(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "service")
+        && path.parent().is_some_and(|parent| parent.ends_with(UNITS))
 }
 
 /// `$XDG_DATA_HOME`.
@@ -54,6 +90,15 @@ pub fn data_home() -> io::Result<PathBuf> {
 pub fn desktops() -> Vec<String> {
     let names = std::env::var("XDG_CURRENT_DESKTOP").unwrap_or_default().to_lowercase();
     names.split(':').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// The variables by which all this is decided.
+pub fn environment() -> BTreeMap<String, String> {
+    let names = ["XDG_DATA_HOME", "XDG_DATA_DIRS", "XDG_CURRENT_DESKTOP", "KDE_SESSION_VERSION"];
+    names
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
+        .collect()
 }
 
 /// Whether these are KDE's.

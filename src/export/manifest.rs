@@ -12,9 +12,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
+use wildmatch::WildMatch;
 
 use super::digest::digest;
 use super::tree::{Seen, Tree};
+use crate::agent::protocol::service::ServiceName;
 
 /// The form of the list.
 const VERSION: u32 = 1;
@@ -27,6 +29,10 @@ pub struct Manifest {
     /// Whether entries changed since the lists of defaults were looked at.
     #[serde(default)]
     pub defaults_are_due: bool,
+    /// The variables that say where files go and which desktop is told, as they were when somebody
+    /// exported something: a service that follows boxes starts before a session sets them.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
     /// The boxes.
     pub boxes: Vec<Exports>,
 }
@@ -37,6 +43,9 @@ pub struct Manifest {
 pub struct Exports {
     /// The name of the box.
     pub name: String,
+    /// What it is called in its files.
+    #[serde(default)]
+    pub called: String,
     /// Its project.
     pub project: String,
     /// The fingerprint of the daemon that has it.
@@ -57,10 +66,29 @@ pub struct Chosen {
     pub all: Option<Look>,
     /// Programs by their ids in the box, and how.
     pub apps: BTreeMap<String, Look>,
-    /// Programs that are not meant by `all`.
+    /// Which programs `all` means, by patterns of their ids or names; empty for all.
+    #[serde(default)]
+    pub only: BTreeSet<String>,
+    /// Programs that are not meant by `all`, by their ids or patterns of these or of names.
     pub except: BTreeSet<String>,
     /// Commands by the paths of their shims.
     pub commands: BTreeMap<PathBuf, Shimmed>,
+    /// Services by their names.
+    #[serde(default)]
+    pub services: BTreeSet<ServiceName>,
+}
+
+impl Chosen {
+    /// Whether `all` means this program, by its id and its name without a language.
+    pub fn all_means(&self, id: &str, name: &str) -> bool {
+        let is_it = |pattern: &String| {
+            let pattern = WildMatch::new_case_insensitive(pattern);
+            let stem = id.strip_suffix(".desktop").unwrap_or(id);
+            [id, stem, name].into_iter().any(|text| pattern.matches(text))
+        };
+        let is_one = self.only.is_empty() || self.only.iter().any(is_it);
+        is_one && !self.except.contains(id) && !self.except.iter().any(is_it)
+    }
 }
 
 /// How a program is shown and run.
@@ -92,7 +120,7 @@ pub struct Record {
     pub seen: Option<Seen>,
     /// The hash of what is being put there.
     pub next: Option<String>,
-    /// Whose it is: `app:ID`, `command:PATH`.
+    /// Whose it is: `app:ID`, `command:PATH`, `service:NAME`.
     pub users: BTreeSet<String>,
     /// Which picture of the box's it is.
     pub source: Option<Source>,
@@ -141,8 +169,7 @@ impl Kept {
     /// # Errors
     /// Of the file, and for one that is none of ours.
     pub fn take() -> io::Result<Option<Kept>> {
-        let directories = xdg::BaseDirectories::with_prefix("incusbox");
-        Kept::take_in(&directories.create_state_directory("")?)
+        Kept::take_in(&directory()?)
     }
 
     /// Takes the list in this directory; `None` when somebody else has it.
@@ -150,7 +177,7 @@ impl Kept {
     /// # Errors
     /// Of the file, and for one that is none of ours.
     pub fn take_in(directory: &Path) -> io::Result<Option<Kept>> {
-        let (lock, path) = (directory.join("exports.lock"), directory.join("exports.json"));
+        let (lock, path) = (directory.join("exports.lock"), directory.join(FILE));
         let lock =
             OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(lock)?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -162,13 +189,19 @@ impl Kept {
         Ok(Some(Kept { path, tree: Tree::default(), saved, manifest, _lock: lock }))
     }
 
-    /// Writes the list, if anything in it changed.
+    /// Writes the list, if anything in it changed. One of nothing is no file: that there is one is
+    /// what the service that follows boxes is started by.
     ///
     /// # Errors
     /// Of the file; it is as it was then.
     pub fn save(&mut self) -> io::Result<()> {
         self.manifest.tidy();
         let bytes = serde_json::to_vec(&self.manifest)?;
+        if self.manifest.boxes.is_empty() {
+            self.tree.remove(&self.path)?;
+            self.saved = bytes;
+            return self.tree.flush_directories();
+        }
         if bytes != self.saved {
             self.tree.write_all([(&*self.path, &*bytes, 0o600, false)])?;
             self.saved = bytes;
@@ -177,13 +210,65 @@ impl Kept {
     }
 }
 
+/// The directory of the list, which is made where it is missing.
+///
+/// # Errors
+/// Of the directory.
+pub fn directory() -> io::Result<PathBuf> {
+    xdg::BaseDirectories::with_prefix("incusbox").create_state_directory("")
+}
+
+/// The name of the list in it.
+pub const FILE: &str = "exports.json";
+
+/// What of the list is needed to follow boxes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Listing {
+    /// Which have something on the host.
+    pub boxes: Vec<Listed>,
+    /// The variables of whoever exported something last.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Which box has something on the host.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Listed {
+    /// What it is called in its files.
+    #[serde(default)]
+    pub called: String,
+    /// Its project.
+    pub project: String,
+    /// The fingerprint of its daemon.
+    pub daemon: String,
+    /// Incus's id of it.
+    pub uuid: String,
+}
+
+/// Which boxes have something on the host. Nothing else of the list is read.
+///
+/// # Errors
+/// Of the file, and for one that is none of ours.
+pub fn listing() -> io::Result<Listing> {
+    let directories = xdg::BaseDirectories::with_prefix("incusbox");
+    let Some(path) = directories.get_state_file(FILE) else { return Ok(Listing::default()) };
+    let bytes = match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Listing::default()),
+        other => other?,
+    };
+    let mut listing: Listing = serde_json::from_slice(&bytes)?;
+    // What is of no box is the lists of defaults.
+    listing.boxes.retain(|one| !one.daemon.is_empty());
+    Ok(listing)
+}
+
 /// Reads the list, to look at.
 ///
 /// # Errors
 /// Of the file, and for one that is none of ours.
 pub fn look() -> io::Result<Manifest> {
     let directories = xdg::BaseDirectories::with_prefix("incusbox");
-    match directories.get_state_file("exports.json") {
+    match directories.get_state_file(FILE) {
         Some(path) => read(&path),
         None => Ok(Manifest::empty()),
     }
@@ -213,7 +298,12 @@ fn read(path: &Path) -> io::Result<Manifest> {
 
 impl Manifest {
     fn empty() -> Manifest {
-        Manifest { version: VERSION, defaults_are_due: false, boxes: Vec::new() }
+        Manifest {
+            version: VERSION,
+            defaults_are_due: false,
+            environment: BTreeMap::new(),
+            boxes: Vec::new(),
+        }
     }
 
     /// What the box has, by its id; one that was renamed gets its new name.

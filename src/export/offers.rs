@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::locale;
 use crate::agent::protocol::apps::{
     Answer, Entry, MOST_ENTRIES, MOST_ENTRY, MOST_ICON, MOST_PART, Picture, Question,
 };
+use crate::agent::protocol::service::{Found, ServiceName};
 use crate::boxes::error::Error;
 use crate::boxes::setup;
 use crate::desktop::entry::{self, MAIN};
@@ -31,6 +33,8 @@ const MOST_ANSWERS: usize = 4 * MOST_ENTRIES;
 const MOST_PICTURES: usize = 32;
 /// The most bytes of what tells a picture from an earlier one.
 const MOST_STAMP: usize = 200;
+/// How long a box may take to say what it offers. With all of Debian's programs it takes 2 s.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// The most bytes of a path, Linux's own limit.
 const MOST_PATH: usize = 4096;
 
@@ -88,6 +92,10 @@ pub struct Offers {
     pub pictures: BTreeMap<String, Vec<Pictured>>,
     /// Where the commands are that were asked for, by what they were asked for as.
     pub programs: BTreeMap<String, Option<String>>,
+    /// The services that were asked for.
+    pub services: BTreeMap<ServiceName, Found>,
+    /// Why changes are not told, where they should be.
+    pub unfollowed: Option<String>,
     ids: BTreeSet<DesktopId>,
     bytes: usize,
 }
@@ -139,9 +147,23 @@ pub fn ask(
             count += 1;
             offers.programs.insert(name, path.filter(|path| path.len() <= MOST_PATH));
         }
-        Ok(Answer::Part(_) | Answer::Program { .. }) | Err(_) => is_broken = true,
+        Ok(Answer::Service { wanted, found }) if question.services.contains(&wanted) => {
+            count += 1;
+            let is_sound = !matches!(&found, Found::There(service) if !service.is_sound());
+            offers.services.insert(wanted, if is_sound { found } else { Found::Absent });
+        }
+        Ok(Answer::Unfollowed(why)) => offers.unfollowed = Some(short(why.as_bytes())),
+        Ok(Answer::Part(_) | Answer::Program { .. } | Answer::Service { .. }) | Err(_) => {
+            is_broken = true
+        }
     };
-    let ended = setup::ask(client, signals, name, "apps", &bytes, &mut take)?;
+    let ended = setup::ask(client, signals, name, "apps", &bytes, Some(PATIENCE), &mut take);
+    let ended = ended.map_err(|error| match error {
+        Error::Incus(incus::Error::Stalled { seconds, .. }) => {
+            Error::Slow { name: name.to_owned(), seconds }
+        }
+        other => other,
+    })?;
     if is_broken {
         let what = "it is none of an agent's".to_owned();
         return Err(incus::Error::Malformed { doing: "asking what the box offers", what }.into());

@@ -8,7 +8,8 @@ use super::digest::digest;
 use super::entry::{self, Subject};
 use super::manifest::{Exports, Look, Source};
 use super::offers::{App, Offers, Pictured, Shown};
-use super::shim;
+use super::{service, shim};
+use crate::agent::protocol::service::{Found, Service, ServiceName};
 use crate::desktop::picture::{self, Kind, Picture};
 use crate::names::{BoxName, DesktopId};
 
@@ -16,6 +17,8 @@ use crate::names::{BoxName, DesktopId};
 ///
 /// Source: hicolor-icon-theme 0.17, `index.theme`.
 const SIZES: [u32; 13] = [16, 22, 24, 32, 36, 48, 64, 72, 96, 128, 192, 256, 512];
+/// Where units go, below the data directory.
+pub const UNITS: &str = "systemd/user";
 /// The modes of what is read, and of what is run.
 pub const READ: u32 = 0o644;
 const RUN: u32 = 0o755;
@@ -29,6 +32,8 @@ pub struct Ground {
     pub runner: String,
     /// The ids of entries that are not this box's.
     pub ids: BTreeSet<String>,
+    /// The names of the user's units that are not this box's.
+    pub units: BTreeSet<String>,
     /// The project, where `incusbox-run` has to be told.
     pub project: Option<String>,
 }
@@ -64,6 +69,8 @@ pub struct Plan {
     pub refused: Vec<(String, String)>,
     /// What was chosen and is not in the box at present.
     pub missing: Vec<String>,
+    /// What the box is called in the files; `None` where they are those of before.
+    pub called: Option<String>,
     /// Whether pictures have to be sent that the host was thought to have.
     pub is_short: bool,
     /// The icons of the box's that were looked at: what each is called on the host, and its files.
@@ -73,6 +80,11 @@ pub struct Plan {
 /// Who uses the files of a program's.
 pub fn user_of_app(id: &str) -> String {
     format!("app:{id}")
+}
+
+/// Who uses a unit.
+pub fn user_of_service(name: &ServiceName) -> String {
+    format!("service:{name}")
 }
 
 /// Who uses a shim.
@@ -92,7 +104,7 @@ struct Basis<'a> {
 
 /// Makes the plan.
 pub fn plan(name: &BoxName, exports: &Exports, offers: &Offers, ground: &Ground) -> Plan {
-    let mut plan = Plan::default();
+    let mut plan = Plan { called: Some(name.to_string()), ..Plan::default() };
     let chosen = &exports.chosen;
     let files = exports.files.iter();
     let places = files.filter_map(|(path, record)| Some((record.source.as_ref()?, path.as_path())));
@@ -100,7 +112,8 @@ pub fn plan(name: &BoxName, exports: &Exports, offers: &Offers, ground: &Ground)
     let from = Basis { name, exports, offers, ground, places };
     for app in &offers.apps {
         let own = chosen.apps.get(app.id.as_str());
-        let is_meant = app.shown == Shown::Yes && !chosen.except.contains(app.id.as_str());
+        let is_meant =
+            app.shown == Shown::Yes && chosen.all_means(app.id.as_str(), &app.plain_name);
         let Some(look) = own.or(chosen.all.as_ref().filter(|_| is_meant)) else { continue };
         if let Err(why) = plan.add_app(&from, app, look) {
             plan.refused.push((app.id.as_str().to_owned(), why));
@@ -120,10 +133,47 @@ pub fn plan(name: &BoxName, exports: &Exports, offers: &Offers, ground: &Ground)
             Err(why) => plan.refused.push((shimmed.command.clone(), why.to_owned())),
         }
     }
+    for wanted in &chosen.services {
+        match offers.services.get(wanted) {
+            Some(Found::There(service)) => plan.add_service(&from, wanted, service),
+            Some(Found::Unknown) => plan.keep(exports, user_of_service(wanted)),
+            Some(Found::Absent) | None => plan.missing.push(wanted.to_string()),
+        }
+    }
     plan
 }
 
 impl Plan {
+    /// What this user has stays as it is.
+    fn keep(&mut self, exports: &Exports, user: String) {
+        let own = exports.files.iter().filter(|(_, record)| record.users.contains(&user));
+        for (path, record) in own {
+            let (users, source) = ([user.clone()].into(), record.source.clone());
+            let wanted = Wanted { content: Content::Same, mode: READ, users, source };
+            self.files.insert(path.clone(), wanted);
+        }
+    }
+
+    /// Its name is the box's, unless the host has a unit of that name.
+    fn add_service(&mut self, from: &Basis<'_>, wanted: &ServiceName, service: &Service) {
+        let Basis { name, exports, ground, .. } = *from;
+        let user = user_of_service(wanted);
+        let project = ground.project.as_deref();
+        let prefix = project.map(|project| format!("{project}_")).unwrap_or_default();
+        let units = ground.data.join(UNITS);
+        let [own, other] = [wanted.to_string(), format!("incusbox.{prefix}{name}.{wanted}")]
+            .map(|file| units.join(file));
+        let has_other =
+            exports.files.get(&other).is_some_and(|record| record.users.contains(&user));
+        // An instance would come before the host's template.
+        let template = wanted.as_str().split_once('@').map(|(stem, _)| format!("{stem}@.service"));
+        let is_taken = ground.units.contains(wanted.as_str())
+            || template.is_some_and(|template| ground.units.contains(&template));
+        let path = if has_other || is_taken { other } else { own };
+        let bytes = service::text(&ground.runner, name, project, service);
+        self.add(&path, bytes, READ, user);
+    }
+
     fn add_app(&mut self, from: &Basis<'_>, app: &App, look: &Look) -> Result<(), String> {
         let Basis { name, ground, .. } = *from;
         let user = user_of_app(app.id.as_str());

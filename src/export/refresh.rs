@@ -1,7 +1,7 @@
 //! Tells the desktop that files changed: what it does not see by itself, or not at once. A tool that
 //! is not there has nothing to tell.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,10 +13,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Does what the changed files ask for, icons first. Returns what went wrong, in sentences.
 pub fn refresh<'a>(data: &Path, changed: impl Iterator<Item = &'a Path>) -> Vec<String> {
     let (theme, applications) = (data.join("icons/hicolor"), data.join("applications"));
-    let (mut has_icons, mut has_entries) = (false, false);
+    let (mut has_icons, mut has_entries, mut has_units) = (false, false, false);
     for path in changed {
         has_icons |= path.starts_with(&theme);
         has_entries |= path.starts_with(&applications);
+        has_units |= ground::is_unit(path);
     }
     let mut wrong = Vec::new();
     if has_icons {
@@ -36,6 +37,9 @@ pub fn refresh<'a>(data: &Path, changed: impl Iterator<Item = &'a Path>) -> Vec<
     if has_entries {
         run("update-desktop-database", &["-q", &applications.to_string_lossy()]);
     }
+    if has_units && has_manager() {
+        run("systemctl", &["--user", "daemon-reload"]);
+    }
     let is_kde = ground::is_kde(&ground::desktops());
     if has_entries && is_kde {
         let version = std::env::var("KDE_SESSION_VERSION").unwrap_or_default();
@@ -53,6 +57,23 @@ pub fn refresh<'a>(data: &Path, changed: impl Iterator<Item = &'a Path>) -> Vec<
         run("dbus-send", &signal);
     }
     wrong
+}
+
+/// Stops and disables units that are about to go.
+pub fn stop<'a>(units: impl Iterator<Item = &'a PathBuf>) {
+    let names = units.filter_map(|path| path.file_name()?.to_str());
+    let names: Vec<&str> = names.collect();
+    if !names.is_empty() && has_manager() {
+        let words = ["--user", "--no-block", "--quiet", "disable", "--now", "--"];
+        // One that does not run and is not enabled is as it should be.
+        let _so = ended("systemctl", &[&words[..], &names].concat());
+    }
+}
+
+/// Whether the user has a service manager.
+pub fn has_manager() -> bool {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    runtime.is_some_and(|runtime| runtime.join("systemd/private").exists())
 }
 
 /// Runs a tool, if it is there.

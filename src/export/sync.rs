@@ -12,6 +12,7 @@ use super::refresh;
 use super::tree::{There, Tree};
 use crate::agent::protocol::apps::{Icons, Question};
 use crate::boxes::error::Error;
+use crate::boxes::host::HostUser;
 use crate::incus::Client;
 use crate::incus::objects::FullInstance;
 use crate::names::BoxName;
@@ -32,6 +33,8 @@ pub struct Whose {
     pub uid: u32,
     /// Whether that user's home is the one on the host.
     pub home_is_hosts: bool,
+    /// Whether it is to tell of changes from now on.
+    pub is_followed: bool,
 }
 
 /// What came of it.
@@ -48,23 +51,21 @@ pub struct Outcome {
 }
 
 impl Whose {
-    /// The box, as Incus describes it.
-    pub fn of(
-        client: &Client,
-        daemon: &str,
-        there: &FullInstance,
-        name: &BoxName,
-        uid: u32,
-        home_is_hosts: bool,
-    ) -> Whose {
-        Whose {
-            name: name.clone(),
-            project: client.project_name().to_owned(),
+    /// The box, as Incus describes it, for who calls.
+    ///
+    /// # Errors
+    /// When it cannot be told who calls, or the name is none of a box.
+    pub fn of(project: &str, daemon: &str, there: &FullInstance) -> Result<Whose, Error> {
+        let user = HostUser::calling().map_err(host("finding out who you are"))?;
+        Ok(Whose {
+            name: BoxName::new(&there.name)?,
+            project: project.to_owned(),
             daemon: daemon.to_owned(),
             uuid: there.uuid().to_owned(),
-            uid,
-            home_is_hosts,
-        }
+            uid: user.as_ref().map_or(0, |user| user.uid),
+            home_is_hosts: user.is_some_and(|user| user.has_home_of(there)),
+            is_followed: false,
+        })
     }
 
     /// What it has on the host.
@@ -76,7 +77,7 @@ impl Whose {
 
     /// What the agent is asked.
     fn question(&self, exports: &Exports, look: Look) -> Question {
-        let Chosen { all, apps, commands, .. } = &exports.chosen;
+        let Chosen { all, apps, commands, services, .. } = &exports.chosen;
         let icons = match all {
             Some(_) => Icons::All,
             None if apps.is_empty() => Icons::None,
@@ -94,8 +95,10 @@ impl Whose {
                 known.entry(source.icon).or_default().insert(source.path, source.stamp);
             }
         }
+        let services = services.iter().cloned().collect();
         let programs = commands.values().map(|one| one.command.clone()).collect();
-        Question { uid: self.uid, home_is_hosts: self.home_is_hosts, icons, known, programs }
+        let (uid, home_is_hosts, is_followed) = (self.uid, self.home_is_hosts, self.is_followed);
+        Question { uid, home_is_hosts, icons, known, programs, services, is_followed }
     }
 }
 
@@ -144,7 +147,24 @@ pub fn bring_about(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> Resul
     let (refused, missing) = (plan.refused.clone(), plan.missing.clone());
     let writing = host("writing what is exported");
     let mut notes = Vec::new();
+    if let Some(own) = kept.manifest.boxes.iter().find(|one| one.uuid == uuid) {
+        // What is away for a while stays enabled.
+        let is_chosen = |user: &String| {
+            own.chosen.services.iter().any(|name| *user == plan::user_of_service(name))
+        };
+        let units = own.files.iter().filter(|(path, record)| {
+            ground::is_unit(path)
+                && !plan.files.contains_key(*path)
+                && !record.users.iter().any(is_chosen)
+        });
+        refresh::stop(units.map(|(path, _)| path));
+    }
+    let called = plan.called.clone();
     let mut done = apply::apply(kept, uuid, plan, look).map_err(&writing)?;
+    let own = kept.manifest.boxes.iter_mut().find(|one| one.uuid == uuid);
+    if let (Some(own), Some(called)) = (own, called) {
+        own.called = called;
+    }
     if kept.manifest.defaults_are_due {
         kept.manifest.exports("", "", defaults::OWNER);
         let plan = defaults::plan(&kept.manifest);

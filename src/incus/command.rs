@@ -2,8 +2,8 @@
 //!
 //! For set-up, not for users' commands: those are `run`'s.
 
-use std::os::fd::AsFd;
-use std::time::Duration;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::error::Error;
@@ -36,8 +36,8 @@ pub struct Ended {
     pub stderr: Vec<u8>,
 }
 
-/// A stream from the helper.
-struct Down {
+/// A stream from the daemon.
+pub(super) struct Down {
     socket: std::os::unix::net::UnixStream,
     decoder: Decoder,
     is_over: bool,
@@ -48,8 +48,19 @@ impl Down {
         Down { decoder: Decoder::new(&stream.rest), socket: stream.socket, is_over: false }
     }
 
+    /// A stream of messages.
+    pub(super) fn of_messages(stream: Stream) -> Down {
+        let decoder = Decoder::of_messages(&stream.rest);
+        Down { decoder, socket: stream.socket, is_over: false }
+    }
+
+    /// Whether nothing comes any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
     /// Reads what is there and hands the payload to `take`.
-    fn receive(&mut self, mut take: impl FnMut(&[u8])) -> std::io::Result<()> {
+    pub(super) fn receive(&mut self, mut take: impl FnMut(&[u8])) -> std::io::Result<()> {
         match fds::read_own(&self.socket, self.decoder.tail(), CHUNK) {
             Ok(Got::End) => self.is_over = true,
             Ok(Got::Bytes(_) | Got::Nothing) => {}
@@ -81,22 +92,30 @@ impl Down {
     }
 }
 
+impl AsFd for Down {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 impl Client {
     /// Runs `command` as root in the instance `name` with `stdin`, hands each line of its stdout to
     /// `line`, and waits for its end. A signal ends the waiting; the daemon then kills the command.
     ///
     /// # Errors
-    /// Everything in [`Error`].
+    /// Everything in [`Error`], and [`Error::Stalled`] when it takes longer than `patience`.
     pub fn run_helper(
         &mut self,
         name: &str,
         command: &[&str],
         stdin: &[u8],
+        patience: Option<Duration>,
         signals: &mut Signals,
         line: &mut dyn FnMut(&[u8]),
     ) -> Result<Ended, Interrupted> {
         let doing = "talking to the agent in the box";
         let broken = |source| Interrupted::Error(Error::Io { doing, source });
+        let deadline = patience.map(|patience| Instant::now() + patience);
         let started = self.exec(name, &Exec::as_root(command))?;
         let [up, out, err] = self.open_streams(&started, ["0", "1", "2"])?;
         let mut echo =
@@ -125,7 +144,10 @@ impl Client {
                     set.add(key, down.socket.as_fd(), Interest::Read);
                 }
             }
-            set.wait(None).map_err(broken)?;
+            set.wait(deadline).map_err(broken)?;
+            if let Some(patience) = patience.filter(|_| deadline <= Some(Instant::now())) {
+                return Err(Error::Stalled { doing, seconds: patience.as_secs() }.into());
+            }
             let [signalled, echoed, said, erred] = [0, 2, 3, 4].map(|key| set.ready(key).any());
             drop(set);
             if signalled {

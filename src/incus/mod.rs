@@ -9,6 +9,8 @@ pub mod client;
 #[cfg(feature = "cli")]
 pub mod command;
 pub mod error;
+#[cfg(feature = "cli")]
+pub mod events;
 pub mod files;
 pub mod http;
 #[cfg(feature = "cli")]

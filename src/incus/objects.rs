@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::types::status;
+
 /// Devices or configuration, by name.
 pub type Devices = BTreeMap<String, BTreeMap<String, String>>;
 
@@ -62,6 +64,7 @@ pub struct FullInstance {
     /// Its name.
     pub name: String,
     /// `Running`, `Stopped`, `Frozen` …
+    #[serde(deserialize_with = "status")]
     pub status: String,
     /// `container` or `virtual-machine`.
     #[serde(rename = "type", default, deserialize_with = "null_is_default")]

@@ -18,6 +18,24 @@ pub struct Stream {
     pub rest: Vec<u8>,
 }
 
+/// Reads the answer to an upgrade; what follows it stays in `rest`.
+pub(super) fn await_grant(
+    socket: &mut UnixStream,
+    rest: &mut Vec<u8>,
+    key: &str,
+    doing: &'static str,
+    deadline: Instant,
+) -> Result<(), Error> {
+    let response = read_response(socket, rest, Body::Expected, doing, deadline)?;
+    if websocket::is_granted(&response, key) {
+        return Ok(());
+    }
+    Err(match decode::<serde_json::Value>(doing, &response) {
+        Err(error @ Error::Refused { .. }) => error,
+        _ => Error::Malformed { doing, what: "it did not open a websocket".to_owned() },
+    })
+}
+
 impl Client {
     /// Opens the websockets `names` of a command, all at once.
     ///
@@ -42,13 +60,7 @@ impl Client {
             opened.push((Stream { socket, rest: Vec::new() }, key));
         }
         for (Stream { socket, rest }, key) in &mut opened {
-            let response = read_response(socket, rest, Body::Expected, doing, deadline)?;
-            if !websocket::is_granted(&response, key) {
-                return Err(match decode::<serde_json::Value>(doing, &response) {
-                    Err(error @ Error::Refused { .. }) => error,
-                    _ => Error::Malformed { doing, what: "it did not open a websocket".to_owned() },
-                });
-            }
+            await_grant(socket, rest, key, doing, deadline)?;
         }
         let streams: Vec<Stream> = opened.into_iter().map(|(stream, _)| stream).collect();
         streams.try_into().map_err(|_| missing(doing, "a websocket"))

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::error::Error;
 
@@ -112,12 +112,19 @@ impl Exec {
     }
 }
 
+/// A status. One that runs may say of itself that it is ready, which is no other state to us.
+pub(super) fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let status = String::deserialize(deserializer)?;
+    Ok(if status == "Ready" { "Running".to_owned() } else { status })
+}
+
 /// An instance.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Instance {
     /// Its name.
     pub name: String,
     /// `Running`, `Stopped`, `Frozen` …
+    #[serde(deserialize_with = "status")]
     pub status: String,
     /// Its configuration.
     #[serde(default)]

@@ -88,6 +88,8 @@ pub struct Decoder {
     /// Bytes of the present data frame that are still to come.
     left: u64,
     ended: bool,
+    /// Whether text is payload, too; in streams of commands it ends them.
+    takes_text: bool,
 }
 
 impl Decoder {
@@ -96,6 +98,12 @@ impl Decoder {
         let mut decoder = Decoder::default();
         decoder.input.push(rest);
         decoder
+    }
+
+    /// A decoder for a stream of messages, which are text.
+    #[cfg(feature = "cli")]
+    pub fn of_messages(rest: &[u8]) -> Decoder {
+        Decoder { takes_text: true, ..Decoder::new(rest) }
     }
 
     /// The vector to append arrived bytes to.
@@ -139,6 +147,10 @@ impl Decoder {
             }
             match header.opcode {
                 OpCode::Data(Data::Binary | Data::Continue) => {
+                    self.input.consume(used);
+                    self.left = length;
+                }
+                OpCode::Data(Data::Text) if self.takes_text => {
                     self.input.consume(used);
                     self.left = length;
                 }

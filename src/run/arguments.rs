@@ -71,6 +71,8 @@ pub struct Options {
     pub opened: Option<OsString>,
     /// Failures are shown on the desktop.
     pub notify: bool,
+    /// The command is one of the agent's own.
+    pub is_agents: bool,
 }
 
 /// Why the command line is not one of ours, or what to print instead of running.
@@ -109,6 +111,7 @@ pub fn definition() -> Command {
         .arg(flag("verbose").short('v').help("Say on stderr what is done and how long each step took"))
         .arg(value("opened", "MARK").value_parser(OsStringValueParser::new()).help("Refuse files between two words MARK that the box does not see; for launchers"))
         .arg(flag("notify").help("Show a failure of incusbox-run on the desktop too, if nobody reads stderr; for launchers"))
+        .arg(flag("agent").hide(true).help("The command is one of the agent's own; for units"))
         .arg(value("shim", "FILE").value_parser(OsStringValueParser::new()).hide(true).help("Run what the shim FILE says"))
 }
 
@@ -192,6 +195,7 @@ fn options(matches: &ArgMatches) -> Result<Options, Stop> {
         verbose: matches.get_flag("verbose"),
         opened: text("opened"),
         notify: matches.get_flag("notify"),
+        is_agents: matches.get_flag("agent"),
     })
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::inside::Hindrance;
 use crate::agent::protocol::{Failure, Reason};
-use crate::exit;
+use crate::exit::{self, ExitStatus};
 use crate::incus;
 use crate::message::printable_bytes;
 use crate::run::shim::BadShim;
@@ -75,6 +75,21 @@ pub enum Lost {
 }
 
 impl Error {
+    /// The exit status for it in a unit of the host's, where the service manager acts by it.
+    pub fn unit_exit_code(&self) -> u8 {
+        match self {
+            Error::Lost { why: Lost::Daemon, .. } => exit::LOST,
+            Error::Lost { why: Lost::NotRunning(status), .. } if status == "Frozen" => {
+                exit::FAILURE
+            }
+            // Somebody stopped the box, and with it what ran there: no failure. (By the signal itself
+            // it would be one before the service is up.)
+            Error::Lost { why: Lost::NotRunning(_) | Lost::Deleted, .. }
+            | Error::Stopped { .. } => ExitStatus::Signal(libc::SIGTERM).shell_code(),
+            _ => self.exit_code(),
+        }
+    }
+
     /// The exit status for it.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -81,8 +81,12 @@ fn run() -> Result<ExitStatus, Error> {
         Err(Stop::Print(text)) => return print(&text),
         Err(Stop::Mistake(text)) => return Err(Error::Usage(text)),
     };
-    let is_launched = options.notify;
+    let (is_launched, is_unit) = (options.notify, options.is_agents);
     let done = run_in(options);
+    if let (Err(error), true) = (&done, is_unit) {
+        message::say(PROGRAM, error);
+        return Ok(ExitStatus::Code(error.unit_exit_code()));
+    }
     if let (Err(error), true) = (&done, is_launched) {
         notice::show(&error.to_string());
     }

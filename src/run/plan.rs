@@ -116,6 +116,9 @@ pub fn plan(
         box_name: options.name.as_str().as_bytes().to_vec(),
         command: match options.command.as_slice() {
             [] => Command::LoginShell,
+            argv if options.is_agents => {
+                Command::Own(argv.iter().map(|word| word.as_bytes().to_vec()).collect())
+            }
             argv => Command::Argv(argv.iter().map(|word| word.as_bytes().to_vec()).collect()),
         },
         user: match &options.user {

@@ -6,6 +6,7 @@
 //! without them a program in a box speaks on the bus itself.
 
 mod bus;
+mod export;
 mod message;
 mod open;
 mod ssh_agent;
@@ -67,6 +68,8 @@ pub fn serve() -> io::Result<()> {
         }
     }
 }
+
+pub use export::FOR_A_BOX;
 
 /// The unit that makes the sockets.
 pub const UNIT: &str = "incusbox-session.socket";

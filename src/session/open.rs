@@ -9,6 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::export;
 use crate::agent::protocol::hand_over::{Answer, MOST_BYTES, Wish, has_scheme};
 
 /// How long a guest may take to say what it wants.
@@ -18,12 +19,15 @@ const OPENERS: &[&[&str]] = &[&["xdg-open"], &["gio", "open"]];
 
 /// Does what a guest wants, and says what became of it.
 pub fn answer(guest: UnixStream) {
+    // First, as long as who connected is there.
+    let whose = export::whose(&guest);
     let mut line = Vec::new();
     let asked = guest
         .set_read_timeout(Some(PATIENCE))
         .and_then(|()| BufReader::new((&guest).take(MOST_BYTES)).read_until(b'\n', &mut line));
     let Ok(1..) = asked else { return };
     let answer = match serde_json::from_slice(&line) {
+        Ok(Wish::Export { verb, words }) => export::answer(whose, verb, &words),
         Ok(wish) => fulfil(&wish),
         Err(error) => Answer::Refused(format!("this is no wish: {error}")),
     };
@@ -36,7 +40,9 @@ pub fn answer(guest: UnixStream) {
 fn fulfil(wish: &Wish) -> Answer {
     match wish {
         Wish::Url(url) if is_openable(url) => open(OsStr::new(url)),
-        Wish::Url(_) => Answer::Refused("this is no address that can be opened".to_owned()),
+        Wish::Url(_) | Wish::Export { .. } => {
+            Answer::Refused("this is no address that can be opened".to_owned())
+        }
         Wish::File { path, device, inode } => {
             let path = OsString::from_vec(path.clone());
             let is_the_same = std::fs::metadata(&path)

@@ -9,6 +9,13 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
+/// How long to wait before what failed `count` times more than once is tried again: between the
+/// first pause and the longest, each twice the one before.
+#[cfg(any(feature = "agent", feature = "cli"))]
+pub fn growing([first, longest]: [Duration; 2], count: u32) -> Duration {
+    first.saturating_mul(1 << count.min(16)).min(longest)
+}
+
 /// What to wait for on one descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {

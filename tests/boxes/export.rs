@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::{Name, Outcome, Scratch, command, incus, incusbox, run};
 
 /// Programs that write down how they were called, and their entries.
-const PROGRAMS: &str = r#"cd /usr/share/applications
+pub const PROGRAMS: &str = r#"cd /usr/share/applications
 rm -rf ./*
 printf '#!/bin/sh\nfor word; do printf "<%%s>" "$word"; done; pwd\n' >/usr/bin/stand-in
 chmod +x /usr/bin/stand-in
@@ -23,29 +23,34 @@ for size in 16 48; do
 done"#;
 
 /// A data directory, a state directory and one of shims of a test's own.
-struct Desktop(Scratch);
+pub struct Desktop(pub Scratch);
 
 impl Desktop {
-    fn new(what: &str) -> Desktop {
+    pub fn new(what: &str) -> Desktop {
         Desktop(Scratch::new(what))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.path(name).into()
     }
 
-    fn incusbox(&self, words: &[&str]) -> Outcome {
-        let mut command = command("incusbox", words);
-        command.env("XDG_DATA_HOME", self.path("share")).env("XDG_STATE_HOME", self.path("state"));
-        run(command)
+    pub fn incusbox(&self, words: &[&str]) -> Outcome {
+        run(self.command(words))
     }
 
-    fn export(&self, name: &Name, words: &[&str]) -> Outcome {
+    /// `incusbox` for this desktop, not started yet.
+    pub fn command(&self, words: &[&str]) -> std::process::Command {
+        let mut command = command("incusbox", words);
+        command.env("XDG_DATA_HOME", self.path("share")).env("XDG_STATE_HOME", self.path("state"));
+        command
+    }
+
+    pub fn export(&self, name: &Name, words: &[&str]) -> Outcome {
         self.incusbox(&[&["export", name], words].concat())
     }
 
     /// The files below the data directory and of shims, without the caches that tools make there.
-    fn files(&self) -> Vec<String> {
+    pub fn files(&self) -> Vec<String> {
         let mut files = Vec::new();
         for below in ["share", "bin"] {
             walk(&self.path(below), &mut files);
@@ -58,23 +63,26 @@ impl Desktop {
         files
     }
 
-    fn read(&self, file: &str) -> String {
+    pub fn read(&self, file: &str) -> String {
         std::fs::read_to_string(self.path(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
     }
 
     /// Runs what an entry's `Exec` says, with words in the place of its code.
-    fn launch(&self, file: &str, group: &str, opened: &[&str]) -> Outcome {
+    pub fn launch(&self, file: &str, group: &str, opened: &[&str]) -> Outcome {
         let entry = self.read(file);
         let group = entry.split(&format!("[{group}]\n")).nth(1).expect("a group");
         let line = group.lines().find_map(|line| line.strip_prefix("Exec=")).expect("a line");
         // The escapes of a string, then the quotes of a command line.
         let words = shell_words::split(&line.replace("\\\\", "\\")).expect("words");
+        let named = entry.lines().filter_map(|line| line.split_once('='));
+        let mut named = named.filter(|(key, _)| key.trim() == "Name");
+        let name = named.next().expect("a name").1.trim();
         let codes = ["%f", "%F", "%u", "%U"];
         let words: Vec<String> = words
             .into_iter()
             .flat_map(|word| match codes.contains(&&*word) {
                 true => opened.iter().map(|text| (*text).to_owned()).collect(),
-                false => vec![word.replace("%%", "%")],
+                false => vec![word.replace("%c", name).replace("%%", "%")],
             })
             .collect();
         let mut command = std::process::Command::new(&words[0]);

@@ -80,6 +80,20 @@ fn a_box_through_sessions(suite: &str) {
     host.sh(&who, "systemctl --user start incusbox-box@dev").succeeds();
     assert_eq!(state(), "dev running\n");
 
+    // A program that the box gets is on the host, seen to by a unit that started by itself.
+    let appears = |program: &str| {
+        let add = format!(
+            "incusbox-run --root dev -- sh -c 'printf \"[Desktop Entry]\\nType=Application\\nName={program}\\nExec=true\\n\" >/usr/share/applications/{program}.desktop'"
+        );
+        host.sh(&who, &add).succeeds();
+        let wait = format!(
+            "timeout 60 sh -c 'until [ -e ~/.local/share/applications/{program}.desktop ]; do sleep 0.1; done' || {{ journalctl --user --unit incusbox-watch --no-pager >&2; false; }}"
+        );
+        host.sh(&who, &wait).succeeds();
+    };
+    host.sh(&who, "incusbox export dev --all-apps").succeeds();
+    appears("first");
+
     script(&["--logout", &host.0, &who]).succeeds();
     assert_eq!(state(), "dev stopped\n", "a logout stops what the login started");
     script(&["--login", &host.0, &who]).succeeds();
@@ -91,10 +105,25 @@ fn a_box_through_sessions(suite: &str) {
     let expected = format!("{who}\n/run/user/{uid}running\n0\n");
     assert_eq!(host.sh(&who, works).succeeds().stdout, expected);
 
+    services(&host, &who);
+    host.sh(&who, "incusbox export dev --all-apps").succeeds();
+    appears("second");
+    // Also what happens while there is no daemon.
+    let late = "incusbox-run --root dev -- setsid sh -c '(sleep 1; cd /usr/share/applications; sed s/second/gap/ second.desktop >gap.desktop) >/dev/null 2>&1 &'";
+    host.sh(&who, late).succeeds();
+    host.root("systemctl stop incus.service incus.socket; sleep 2; systemctl start incus.service")
+        .succeeds();
+    host.sh(&who, "timeout 60 sh -c 'until [ -e ~/.local/share/applications/gap.desktop ]; do sleep 0.1; done' || { journalctl --user --unit incusbox-watch --no-pager >&2; ls -l ~/.local/share/applications >&2; incusbox-run --root dev -- sh -c 'ls -l /usr/share/applications; ps -ef' >&2; false; }").succeeds();
     host.root("systemctl restart incus.service").succeeds();
+    appears("third");
     assert_eq!(host.sh(&who, works).succeeds().stdout, expected, "after a restart of the daemon");
     host.sh(&who, "incusbox restart dev").succeeds();
     assert_eq!(host.sh(&who, works).succeeds().stdout, expected, "and of the box");
+    appears("fourth");
+    host.sh(&who, "incusbox doctor").succeeds();
+    host.sh(&who, "incusbox unexport dev --all").succeeds();
+    let ended = "timeout 60 sh -c 'while systemctl --user is-active --quiet incusbox-watch.service; do sleep 0.2; done'; systemctl --user is-active incusbox-watch.path; systemctl --user is-failed incusbox-watch.service";
+    assert_eq!(host.sh(&who, ended).stdout, "active\ninactive\n", "nothing is left to follow");
     // Its networks are not up when the daemon answers again.
     host.sh(&who, "incusbox stop dev").succeeds();
     for _ in 0..2 {
@@ -104,6 +133,111 @@ fn a_box_through_sessions(suite: &str) {
     host.sh(&who, "incusbox stop dev").succeeds();
     host.root("systemctl restart incus.service").succeeds();
     host.sh(&who, "incusbox-run dev -- true").succeeds();
+}
+
+/// A web server in the box, and a unit of the user's there.
+const SERVER: &str = r##"cat >/usr/local/bin/web <<'END'
+#!/usr/bin/perl
+use IO::Socket::INET;
+$| = 1;
+$SIG{HUP} = sub { print "reloaded
+" };
+$SIG{INT} = sub { print "asked to stop
+"; exit 0 };
+my $server = IO::Socket::INET->new(LocalPort => 8080, Listen => 5, ReuseAddr => 1) or die "$!";
+print "listening as ", scalar getpwuid($<), "
+";
+while (1) { my $client = $server->accept or next; print $client "$ENV{GREETING}
+"; close $client }
+END
+chmod +x /usr/local/bin/web
+cat >/etc/systemd/system/web.service <<'END'
+[Unit]
+Description=A 100% web server
+[Service]
+ExecStart=/usr/local/bin/web
+ExecReload=/bin/kill -HUP $MAINPID
+Environment="GREETING=hello there"
+User=daemon
+KillSignal=SIGINT
+Restart=on-failure
+RestartSec=100ms
+END
+cat >/etc/systemd/user/mine.service <<'END'
+[Service]
+ExecStart=/bin/sh -c 'echo mine of $(id -un); exec sleep 1000'
+END
+cat >/etc/systemd/system/broken.service <<'END'
+[Service]
+ExecStart=/bin/sh -c 'echo cannot work; exit 3'
+Type=oneshot
+END
+cat >/etc/systemd/system/sulky.service <<'END'
+[Service]
+ExecStart=/bin/sh -c 'trap "exit 143" TERM; while :; do sleep 0.1; done'
+Restart=always
+END
+systemctl daemon-reload; systemctl --user --machine=1@.host daemon-reload 2>/dev/null; true"##;
+
+/// Services of a box are services of the host's user.
+fn services(host: &Host, who: &str) {
+    let sh = |text: &str| host.sh(who, text);
+    host.root(&format!("cat >/tmp/server <<'EOF'\n{SERVER}\nEOF\nchmod 644 /tmp/server"))
+        .succeeds();
+    sh("incusbox-run --root --cwd / dev -- sh -s </tmp/server").succeeds();
+    sh("incusbox export dev --service no-such")
+        .fails(2, &["no service `no-such`", "list-unit-files"]);
+    sh("incusbox export dev --service web --service mine --service broken.service --service sulky")
+        .succeeds();
+    let log = |unit: &str, words: &str| {
+        let wait = format!(
+            "timeout 30 sh -c 'until journalctl --user --unit {unit} --output cat --no-pager | grep --quiet \"{words}\"; do sleep 0.1; done' || {{ journalctl --user --unit {unit} --no-pager >&2; false; }}"
+        );
+        sh(&wait).succeeds();
+    };
+    let greets = "incusbox-run dev -- bash -c 'for try in $(seq 100); do 2>/dev/null exec 3</dev/tcp/127.0.0.1/8080 && cat <&3 && exit; sleep 0.1; done'";
+    let is_active = |unit: &str| sh(&format!("systemctl --user is-active {unit}")).stdout;
+    sh("systemctl --user start web").succeeds();
+    assert_eq!(sh(greets).succeeds().stdout, "hello there\n");
+    log("web", "listening as daemon");
+    sh("systemctl --user reload web").succeeds();
+    log("web", "^reloaded");
+    // What is killed on the host is gone in the box, and starts again as its unit has it there.
+    let pid = "incusbox-run dev -- pgrep -x web";
+    let before = sh(pid).succeeds().stdout;
+    sh("systemctl --user kill --signal KILL web").succeeds();
+    let anew = format!(
+        "timeout 30 sh -c 'until now=$({pid}) && [ \"$now\" != {} ]; do sleep 0.2; done'",
+        before.trim()
+    );
+    sh(&anew).succeeds();
+    // What crashes in the box is started there.
+    sh("incusbox-run --root dev -- pkill -KILL -x web").succeeds();
+    assert_eq!(
+        (sh(greets).succeeds().stdout, is_active("web")),
+        ("hello there\n".into(), "active\n".into())
+    );
+    sh("systemctl --user stop web").succeeds();
+    assert_eq!((sh(pid).stdout, is_active("web")), (String::new(), "inactive\n".into()));
+
+    sh("systemctl --user start mine").succeeds();
+    log("mine", &format!("mine of {who}"));
+    assert_eq!(sh("systemctl --user start broken").status, Some(1));
+    log("broken", "cannot work");
+
+    // A stopped box starts for its service, and stays stopped when somebody stops it.
+    sh("incusbox stop dev; systemctl --user start web").succeeds();
+    assert_eq!(sh(greets).succeeds().stdout, "hello there\n");
+    // Also if it says that it failed when it is stopped.
+    sh("systemctl --user start sulky; systemctl --user enable mine").succeeds();
+    sh("incusbox stop dev; sleep 6").succeeds();
+    assert_eq!(host.root(LISTED).succeeds().stdout, "dev stopped\n");
+    assert_eq!(is_active("web"), "inactive\n");
+    // A service that is seen late is not taken away.
+    sh("systemctl --user start web; sleep 3; test -e ~/.local/share/systemd/user/mine.service; systemctl --user is-enabled mine").succeeds();
+    sh("systemctl --user start web; incusbox unexport dev --all").succeeds();
+    sh("timeout 30 sh -c 'while systemctl --user is-active --quiet web; do sleep 0.1; done'; ! systemctl --user cat web").succeeds();
+    assert_eq!(sh(pid).stdout, "");
 }
 
 #[test]

@@ -23,3 +23,5 @@ mod isolated;
 mod lifecycle;
 mod messages;
 mod nested;
+mod packages;
+mod watch;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::service::{Found, ServiceName};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 /// The most bytes of an entry that are passed on. The largest of distributions have 60 KB.
@@ -39,6 +40,12 @@ pub struct Question {
     /// Commands, by their names or paths.
     #[serde(default)]
     pub programs: Vec<String>,
+    /// Services, by their names.
+    #[serde(default)]
+    pub services: Vec<ServiceName>,
+    /// Whether changes of all this are to be told from now on, by the event `instance-ready`.
+    #[serde(default)]
+    pub is_followed: bool,
 }
 
 /// Whose icons are asked for.
@@ -76,6 +83,15 @@ pub enum Answer {
         /// Where it is, if it is there and can be run.
         path: Option<String>,
     },
+    /// A service that was asked for.
+    Service {
+        /// As it was asked for.
+        wanted: ServiceName,
+        /// What it is.
+        found: Found,
+    },
+    /// Changes are not told, and why.
+    Unfollowed(String),
     /// That was all.
     Done,
 }

@@ -35,6 +35,23 @@ pub enum Wish {
         /// Its own in that.
         inode: u64,
     },
+    /// Something of the box shall be on the host, or be there no more.
+    Export {
+        /// Which of it.
+        verb: Verb,
+        /// The options, as for `incusbox` on the host.
+        words: Vec<String>,
+    },
+}
+
+/// What is asked of exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verb {
+    /// `incusbox export`.
+    Export,
+    /// `incusbox unexport`.
+    Unexport,
 }
 
 /// What became of it.
@@ -45,7 +62,16 @@ pub enum Answer {
     Ended(u8),
     /// The file is the box's.
     NotHere,
-    /// It was not opened.
+    /// `incusbox` on the host ended, and said this.
+    Said {
+        /// The status that it ended with.
+        status: u8,
+        /// On stdout.
+        stdout: String,
+        /// On stderr.
+        stderr: String,
+    },
+    /// It was not done.
     Refused(String),
 }
 

@@ -19,6 +19,7 @@ pub mod hand_over;
 #[cfg(any(feature = "agent", feature = "cli"))]
 pub mod nvidia;
 mod request;
+pub mod service;
 #[cfg(any(feature = "agent", feature = "cli"))]
 pub mod setup;
 mod wire;
@@ -34,7 +35,7 @@ use wire::{Reader, put_bytes, put_grant, put_size};
 /// The variable that says in which box a command runs.
 pub const BOX: &str = "INCUSBOX_BOX";
 /// The version of what stands in this file.
-pub const PROTOCOL: u16 = 3;
+pub const PROTOCOL: u16 = 4;
 /// The first bytes of the agent's `Hello`: no shell and no dynamic linker says this by chance.
 pub const MAGIC: &[u8] = b"incusbox-agent\0";
 

@@ -27,6 +27,8 @@ pub enum Command {
     LoginShell,
     /// A program and its arguments; never empty.
     Argv(Vec<Vec<u8>>),
+    /// The agent's own program, with these arguments; never empty.
+    Own(Vec<Vec<u8>>),
 }
 
 /// As whom.
@@ -130,10 +132,12 @@ pub struct Request {
 pub(super) fn encode_request(request: &Request, out: &mut Vec<u8>) {
     out.extend_from_slice(&PROTOCOL.to_le_bytes());
     put_bytes(out, &request.box_name);
-    let argv: &[Vec<u8>] = match &request.command {
-        Command::LoginShell => &[],
-        Command::Argv(argv) => argv,
+    let (argv, is_own): (&[Vec<u8>], bool) = match &request.command {
+        Command::LoginShell => (&[], false),
+        Command::Argv(argv) => (argv, false),
+        Command::Own(argv) => (argv, true),
     };
+    out.push(u8::from(is_own));
     out.extend_from_slice(&(argv.len() as u32).to_le_bytes());
     for argument in argv {
         put_bytes(out, argument);
@@ -187,8 +191,14 @@ pub(super) fn decode_request(reader: &mut Reader<'_>) -> Result<Request, Malform
         return Err(Malformed("protocol version"));
     }
     let box_name = reader.bytes()?.to_vec();
+    let is_own = reader.flag()?;
     let argv = reader.list(|reader| Ok(reader.bytes()?.to_vec()))?;
-    let command = if argv.is_empty() { Command::LoginShell } else { Command::Argv(argv) };
+    let command = match (argv.is_empty(), is_own) {
+        (true, false) => Command::LoginShell,
+        (true, true) => return Err(Malformed("command")),
+        (false, false) => Command::Argv(argv),
+        (false, true) => Command::Own(argv),
+    };
     let user = match reader.byte()? {
         0 => User::Host { uid: reader.u32()?, name: reader.bytes()?.to_vec() },
         1 => User::Named(reader.bytes()?.to_vec()),

@@ -84,7 +84,7 @@ fn lines(patient: &mut Patient, command: &[&str]) -> Option<Vec<String>> {
     let mut signals = Signals::catch(&[]).ok()?;
     let mut lines = Vec::new();
     let mut line = |line: &[u8]| lines.push(String::from_utf8_lossy(line).trim().to_owned());
-    client.run_helper(name, command, b"", &mut signals, &mut line).ok()?;
+    client.run_helper(name, command, b"", None, &mut signals, &mut line).ok()?;
     Some(lines)
 }
 

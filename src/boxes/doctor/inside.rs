@@ -115,7 +115,7 @@ pub fn dns(patient: &mut Patient) -> Option<Seen> {
     let mut has_server = false;
     let mut line = |line: &[u8]| has_server |= line.trim_ascii().starts_with(b"nameserver");
     let ended =
-        client.run_helper(&name, &["cat", "/etc/resolv.conf"], b"", &mut signals, &mut line);
+        client.run_helper(&name, &["cat", "/etc/resolv.conf"], b"", None, &mut signals, &mut line);
     Some(match (ended, has_server) {
         (Ok(_), true) => Seen::ok("it knows a name server"),
         (Ok(_), false) => {

@@ -5,7 +5,9 @@ use std::os::unix::fs::MetadataExt;
 use super::{Patient, Seen};
 use crate::boxes::host;
 use crate::boxes::remedy::Remedy;
+use crate::export::manifest;
 use crate::run::agent_file::AgentFile;
+use crate::watch;
 
 pub fn ids(patient: &mut Patient) -> Option<Seen> {
     let user = patient.user.as_ref()?;
@@ -116,6 +118,22 @@ pub fn path(patient: &mut Patient) -> Option<Seen> {
             Seen::warning(format!("{shown} is not on the PATH: exported commands are not found"))
                 .mend(Remedy::Advice(format!("add to ~/.profile: PATH=\"{shown}:$PATH\"")))
         }
+    })
+}
+
+/// What is exported stays true only as long as somebody follows the boxes.
+pub fn exports(patient: &mut Patient) -> Option<Seen> {
+    // Root has no launcher.
+    patient.user.as_ref()?;
+    let mend = || Remedy::Advice(format!("systemctl --user start {}", watch::UNIT));
+    Some(match manifest::listing().map(|listing| listing.boxes) {
+        Ok(boxes) if boxes.is_empty() => return None,
+        Ok(boxes) => match watch::is_at_work() {
+            Ok(true) => Seen::ok(format!("{} boxes are followed", boxes.len())),
+            _ => Seen::warning("programs and commands of boxes are on the host, and nobody follows what becomes of them").mend(mend()),
+        },
+        Err(error) => Seen::failed(format!("the list of what is exported cannot be read: {error}"))
+            .mend(Remedy::Advice("incusbox export --list".to_owned())),
     })
 }
 

@@ -119,6 +119,7 @@ const HOST: &[(&str, Check)] = &[
     ("inotify", machine::inotify),
     ("agent", machine::agent),
     ("path", machine::path),
+    ("exports", machine::exports),
 ];
 
 /// The checks of a box.

@@ -118,7 +118,7 @@ fn sees(patient: &mut Patient, name: &str, wanted: &[(String, Identity)]) -> Opt
     let mut signals = Signals::catch(&[]).ok()?;
     let mut seen = Vec::new();
     let mut line = |line: &[u8]| seen.push(String::from_utf8_lossy(line).trim().to_owned());
-    client.run_helper(name, &command, b"", &mut signals, &mut line).ok()?;
+    client.run_helper(name, &command, b"", None, &mut signals, &mut line).ok()?;
     let told = wanted.iter().map(|(_, identity)| format!("{} {}", identity.device, identity.inode));
     Some(seen.into_iter().eq(told))
 }

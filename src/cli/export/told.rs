@@ -163,5 +163,5 @@ fn say_shadowed(written: &[PathBuf]) {
 
 fn is_of_the_desktop(path: &Path) -> bool {
     let ending = path.extension().and_then(|ending| ending.to_str());
-    matches!(ending, Some("desktop" | "png" | "svg" | "xpm"))
+    matches!(ending, Some("desktop" | "png" | "svg" | "xpm" | "service"))
 }

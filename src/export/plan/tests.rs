@@ -36,6 +36,7 @@ fn ground(ids: &[&str]) -> Ground {
         data: "/d".into(),
         runner: "/usr/bin/incusbox-run".to_owned(),
         ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        units: BTreeSet::new(),
         project: None,
     }
 }
@@ -135,6 +136,19 @@ fn what_was_chosen_counts_before_all_and_what_was_excepted_never() {
 }
 
 #[test]
+fn patterns_say_which_of_all_are_meant_by_id_or_name() {
+    let offers = offers("a.desktop", Vec::new());
+    let meant = |only: &str, except: &str| {
+        let mut exports = all();
+        exports.chosen.only = only.split_whitespace().map(str::to_owned).collect();
+        exports.chosen.except = except.split_whitespace().map(str::to_owned).collect();
+        !plan(&dev(), &exports, &offers, &ground(&[])).files.is_empty()
+    };
+    assert!(meant("", "") && meant("a", "b") && meant("x ed?t", "") && meant("A.desk*", ""));
+    assert!(!meant("b", "") && !meant("", "E*") && !meant("a*", "*.desktop"));
+}
+
+#[test]
 fn a_picture_that_is_the_same_keeps_its_place() {
     let path = "/d/icons/hicolor/48x48/apps/incusbox.dev.edit.png";
     let mut exports = all();
@@ -171,4 +185,50 @@ fn a_command_has_a_shim_as_long_as_it_is_there() {
     let made = plan(&dev(), &exports, &offers, &ground(&[]));
     assert_eq!(made.files[Path::new("/home/u/bin/tool")].mode, 0o755);
     assert!(text(&made, "/home/u/bin/tool").ends_with("command=/usr/bin/tool\noption=--root\n"));
+}
+
+#[test]
+fn a_unit_has_its_own_name_unless_the_host_has_it() {
+    use crate::agent::protocol::service::{Found, Scope, Service, ServiceName};
+    let name = ServiceName::new("web").expect("a name");
+    let (description, scope) = ("x".to_owned(), Scope::System);
+    let service =
+        Service { name: name.clone(), scope, description, can_reload: false, restarts: true };
+    let mut offers = offers("a.desktop", Vec::new());
+    offers.services.insert(name.clone(), Found::There(service));
+    let mut exports = Exports::default();
+    exports.chosen.services.insert(name);
+    let mut host = ground(&[]);
+    assert_eq!(paths(&plan(&dev(), &exports, &offers, &host)), ["/d/systemd/user/web.service"]);
+    host.units.insert("web.service".to_owned());
+    let other = "/d/systemd/user/incusbox.dev.web.service";
+    assert_eq!(paths(&plan(&dev(), &exports, &offers, &host)), [other]);
+    // It stays called so.
+    let record = Record { users: ["service:web.service".to_owned()].into(), ..Record::default() };
+    exports.files.insert(other.into(), record);
+    assert_eq!(paths(&plan(&dev(), &exports, &offers, &ground(&[]))), [other]);
+    // A service manager that does not answer takes nothing away.
+    for found in offers.services.values_mut() {
+        *found = Found::Unknown;
+    }
+    let kept = plan(&dev(), &exports, &offers, &host);
+    assert_eq!(
+        (paths(&kept), kept.files[&PathBuf::from(other)].content.clone()),
+        (vec![other], Content::Same)
+    );
+    offers.services.clear();
+    assert_eq!(plan(&dev(), &exports, &offers, &host).missing, ["web.service"]);
+    exports.files.clear();
+    exports.chosen.services = [ServiceName::new("foo@x").expect("a name")].into();
+    let service = Service {
+        name: ServiceName::new("foo@x").expect("a name"),
+        scope: Scope::System,
+        description: String::new(),
+        can_reload: false,
+        restarts: false,
+    };
+    offers.services.insert(service.name.clone(), Found::There(service));
+    host.units.insert("foo@.service".to_owned());
+    let instance = "/d/systemd/user/incusbox.dev.foo@x.service";
+    assert_eq!(paths(&plan(&dev(), &exports, &offers, &host)), [instance]);
 }

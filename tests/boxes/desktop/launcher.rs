@@ -49,9 +49,36 @@ pub fn launcher(session: &Session) {
     assert!(noted.contains("`/etc/hostname` is on the host"), "{noted}");
 
     here("incusbox unexport dev --all; rm ~/.config/mimeapps.list").succeeds();
+    from_inside(session);
     let left = here(
         "find ~/.local/share -name '*.desktop' -o -name '*mimeapps.list' -o -name 'incusbox.*'",
     );
     assert_eq!(left.succeeds().stdout, "");
     session.host.root("mv /root/foot.desktop /usr/share/applications").succeeds();
+}
+
+/// Exports that are asked for in the box.
+fn from_inside(session: &Session) {
+    let inside = |text: &str| session.inside(text);
+    let told = inside("incusbox export --app 'Record here'").succeeds();
+    assert!(
+        told.stdout.contains("wrote ") && told.stdout.contains("/org.test.Here.desktop"),
+        "{told:#?}"
+    );
+    inside("incusbox-export --bin record-here").succeeds();
+    let there = "cat ~/.local/bin/record-here ~/.local/share/applications/org.test.Here.desktop";
+    assert!(session.here(there).succeeds().stdout.contains("X-Incusbox-Box=dev"));
+    for (words, why) in [
+        ("export --bin cat", "the host has a command `cat`"),
+        ("export --export-path /tmp", "nothing that can be said in a box"),
+        ("export other --all-apps", "nothing that can be said in a box"),
+        ("list", "in a box there are"),
+    ] {
+        let told = inside(&format!("incusbox {words}"));
+        assert!(told.status == Some(2) && told.stderr.contains(why), "{told:#?}");
+    }
+    let none = inside("incusbox export --app nonsense");
+    assert!(none.status == Some(2) && none.stderr.contains("no program `nonsense`"), "{none:#?}");
+    inside("incusbox unexport --all").succeeds();
+    assert_ne!(session.here(there).status, Some(0));
 }

@@ -1,0 +1,218 @@
+//! What is to be done, one thing after the other, each by a process of its own.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::names::BoxName;
+use crate::sys::poll::growing;
+
+/// A box may have a fifth of the time, whatever it says.
+const REST: u32 = 4;
+/// Between tries of what failed: the first, and the longest.
+const TRIES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(3600)];
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Job {
+    /// What is exported of a box is to be brought up to date.
+    Changed {
+        /// The box's project.
+        project: String,
+        /// Its name.
+        name: BoxName,
+        /// Incus's id of it.
+        uuid: String,
+    },
+    /// The same for a box that is called so now; it is started for that.
+    Renamed {
+        /// The box's project.
+        project: String,
+        /// Its new name.
+        name: BoxName,
+    },
+    /// Some box of a project is gone.
+    Sweep {
+        /// The project.
+        project: String,
+    },
+}
+
+impl Job {
+    /// The words for this program.
+    fn words(&self) -> Vec<&str> {
+        let (project, own) = match self {
+            Job::Changed { project, name, .. } => (project, vec!["--box", name.as_str()]),
+            Job::Renamed { project, name } => (project, vec!["--box", name.as_str(), "--start"]),
+            Job::Sweep { project } => (project, vec!["--sweep"]),
+        };
+        let mut words = vec!["watch", "--project", project];
+        words.extend(own);
+        words
+    }
+}
+
+/// All of it.
+#[derive(Default)]
+pub struct Jobs {
+    waiting: VecDeque<Job>,
+    running: Option<Running>,
+    /// What is not begun before then, and how often it failed.
+    pauses: BTreeMap<Job, Pause>,
+    /// Variables for the processes.
+    pub environment: BTreeMap<String, String>,
+}
+
+struct Running {
+    job: Job,
+    child: Child,
+    /// Readable once the process ended.
+    ended: OwnedFd,
+    since: Instant,
+}
+
+struct Pause {
+    until: Instant,
+    /// Nor before this, whatever happens.
+    at_least: Instant,
+    failures: u32,
+    /// Whether it is to be done then, although nobody asks any more.
+    is_wanted: bool,
+}
+
+/// This program, also if another version has taken its place: then its own path ends in
+/// ` (deleted)`.
+///
+/// # Errors
+/// Where the kernel does not tell.
+pub fn own_program() -> io::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name("incusbox"))
+}
+
+impl Jobs {
+    /// Adds something, unless it waits already.
+    pub fn add(&mut self, job: Job) {
+        let is_changed = matches!(job, Job::Changed { .. });
+        // A box may change again while it is looked at; what is renamed or gone is so once.
+        let is_running = self.running.as_ref().is_some_and(|running| running.job == job);
+        let is_tried_again = self.pauses.get(&job).is_some_and(|pause| pause.is_wanted);
+        if self.waiting.contains(&job) || !is_changed && (is_running || is_tried_again) {
+            return;
+        }
+        // There is news, so what failed may not fail again.
+        if let Some(pause) = self.pauses.get_mut(&job).filter(|pause| pause.failures > 0) {
+            pause.until = pause.until.min(pause.at_least.max(Instant::now() + TRIES[0]));
+        }
+        self.waiting.push_back(job);
+    }
+
+    /// Whether nothing is done at present.
+    pub fn is_idle(&self) -> bool {
+        self.running.is_none()
+    }
+
+    /// When something can be begun.
+    pub fn next(&self) -> Option<Instant> {
+        let wanted = self.pauses.values().filter(|pause| pause.is_wanted).map(|pause| pause.until);
+        let waiting = self.waiting.iter().filter_map(|job| self.pauses.get(job));
+        let next = wanted.chain(waiting.map(|pause| pause.until)).min();
+        next.filter(|_| self.running.is_none())
+    }
+
+    /// Begins what can be begun.
+    ///
+    /// # Errors
+    /// When no process can be started.
+    pub fn start_due(&mut self) -> io::Result<()> {
+        if self.running.is_some() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let failed: Vec<Job> = self
+            .pauses
+            .iter_mut()
+            .filter(|(_, pause)| pause.is_wanted && pause.until <= now)
+            .map(|(job, pause)| {
+                pause.is_wanted = false;
+                job.clone()
+            })
+            .collect();
+        failed.into_iter().for_each(|job| self.add(job));
+        let is_due = |job: &Job| self.pauses.get(job).is_none_or(|pause| pause.until <= now);
+        let Some(at) = self.waiting.iter().position(is_due) else { return Ok(()) };
+        let Some(job) = self.waiting.remove(at) else { return Ok(()) };
+        let mut command = Command::new(own_program()?);
+        let child =
+            command.args(job.words()).envs(&self.environment).stdin(Stdio::null()).spawn()?;
+        let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
+        self.running = Some(Running { job, child, ended, since: now });
+        Ok(())
+    }
+
+    /// What is readable once the present process ended.
+    pub fn ended(&self) -> Option<BorrowedFd<'_>> {
+        self.running.as_ref().map(|running| running.ended.as_fd())
+    }
+
+    /// Sees how the process ended. What failed is tried again.
+    ///
+    /// # Errors
+    /// waitid(2)'s.
+    pub fn reap(&mut self) -> io::Result<()> {
+        let Some(Running { job, mut child, since, .. }) = self.running.take() else {
+            return Ok(());
+        };
+        let is_done = child.wait()?.success();
+        let now = Instant::now();
+        let failures = match (is_done, self.pauses.get(&job)) {
+            (true, _) => 0,
+            (false, before) => before.map_or(0, |pause| pause.failures) + 1,
+        };
+        let fair = (now - since) * REST;
+        let rest = match failures {
+            0 => fair,
+            count => growing(TRIES, count - 1).max(fair),
+        };
+        let waiting = &self.waiting;
+        self.pauses.retain(|job, pause| {
+            pause.until > now || pause.is_wanted || pause.failures > 0 && waiting.contains(job)
+        });
+        let (until, at_least, is_wanted) = (now + rest, now + fair, failures > 0);
+        self.pauses.insert(job, Pause { until, at_least, failures, is_wanted });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_is_hastened_by_news_alone_and_never_beyond_a_fair_share() {
+        let name = || BoxName::new("dev").expect("a name");
+        let project = || "default".to_owned();
+        let renamed = Job::Renamed { project: project(), name: name() };
+        let changed = Job::Changed { project: project(), name: name(), uuid: "x".to_owned() };
+        let now = Instant::now();
+        let (hour, minute) = (now + Duration::from_secs(3600), now + Duration::from_secs(60));
+        let mut jobs = Jobs::default();
+        for job in [&renamed, &changed] {
+            let pause = Pause { until: hour, at_least: minute, failures: 9, is_wanted: true };
+            jobs.pauses.insert(job.clone(), pause);
+            jobs.add(job.clone());
+        }
+        assert!(
+            jobs.waiting.len() == 1 && jobs.waiting.contains(&changed),
+            "a name is no news twice"
+        );
+        assert_eq!((jobs.pauses[&renamed].until, jobs.pauses[&changed].until), (hour, minute));
+        jobs.add(changed);
+        assert_eq!(jobs.waiting.len(), 1);
+        assert_eq!(jobs.next(), Some(minute));
+    }
+}

@@ -38,7 +38,7 @@ FUZZ_SECONDS ?= 15
 export FUZZ_SECONDS CARGO
 
 .DEFAULT_GOAL := build
-.PHONY: help build programs documents install uninstall lint unit integration fuzz test demo bench clean
+.PHONY: help build programs documents install uninstall lint unit integration kde fuzz test demo bench clean
 
 help:
 	@echo 'make                 build both programs, man page and completions'
@@ -50,10 +50,11 @@ help:
 	@echo '  make unit          tests that need no Incus'
 	@echo '  make integration   tests against a real Incus, and against a faulty one'
 	@echo '  make fuzz          each fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
+	@echo 'make kde             tests with Plasma 5 and 6, which they install into hosts of their own'
 	@echo 'make bench           measure against `incus exec` (about seven minutes)'
 	@echo 'make clean           remove what was built; tests/testbed/down --purge removes the test bed'
 	@echo
-	@echo 'demo, test, integration and bench need root: they call sudo when they are not root.'
+	@echo 'demo, test, integration, kde and bench need root: they call sudo when they are not root.'
 
 build: programs documents
 
@@ -97,7 +98,7 @@ lint: build
 unit:
 	$(CARGO) test --locked --lib --bins --features agent,docs
 
-test demo integration bench:
+test demo integration kde bench:
 	tests/run $@
 
 fuzz:

@@ -16,8 +16,8 @@ use super::icons::{self, Places};
 use super::login;
 use super::protocol::User;
 use super::protocol::apps::{
-    Answer, Bytes, Entry, Icons, MOST_ENTRIES, MOST_ENTRY, MOST_ICON, MOST_PART, OPENS, Picture,
-    Question,
+    Answer, Bytes, Entry, Icons, MOST_ENTRIES, MOST_ENTRY, MOST_ICON, MOST_MIME, MOST_PART, OPENS,
+    Picture, Question,
 };
 use crate::desktop::entry::{self, MAIN};
 use crate::desktop::keyfile::KeyFile;
@@ -59,6 +59,9 @@ pub fn run(own_path: &OsStr) -> io::Result<()> {
     }
     if !search.icons.is_empty() {
         search.pictures(&Places::of(&directories, home.as_deref()), &question.known)?;
+    }
+    if !question.types.is_empty() {
+        search.types(&directories, &question.types)?;
     }
     for name in question.programs {
         let path = search.program(Path::new(&name));
@@ -217,11 +220,7 @@ impl Search<'_> {
                 let is_known = known.get(&icon).and_then(|of| of.get(&text)) == Some(&stamp);
                 if !is_known {
                     match read(&path, MOST_ICON) {
-                        Ok(bytes) => {
-                            for part in bytes.chunks(MOST_PART) {
-                                self.say(&Answer::Part(Bytes(part.to_vec())))?;
-                            }
-                        }
+                        Ok(bytes) => self.parts(&bytes)?,
                         Err(error) => {
                             self.left(&path, &error.to_string())?;
                             continue;
@@ -239,6 +238,33 @@ impl Search<'_> {
         Ok(())
     }
 
+    /// Sends the files that say what these MIME types are, of each data directory in their order.
+    fn types(&mut self, directories: &[PathBuf], wanted: &BTreeSet<String>) -> io::Result<()> {
+        for packages in directories.iter().map(|data| data.join("mime/packages")) {
+            let Ok(there) = std::fs::read_dir(&packages) else { continue };
+            let mut paths: Vec<PathBuf> = there.flatten().map(|entry| entry.path()).collect();
+            paths.retain(|path| path.extension().is_some_and(|ending| ending == "xml"));
+            paths.sort_unstable();
+            for path in paths {
+                match read(&path, MOST_MIME) {
+                    Ok(bytes) if mentions(&bytes, wanted) => {
+                        self.parts(&bytes)?;
+                        let path = path.to_string_lossy().into_owned();
+                        self.say(&Answer::Mime { path })?;
+                    }
+                    Ok(_) => {}
+                    Err(error) => self.left(&path, &error.to_string())?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn parts(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut parts = bytes.chunks(MOST_PART);
+        parts.try_for_each(|part| self.say(&Answer::Part(Bytes(part.to_vec()))))
+    }
+
     fn left(&mut self, path: &Path, why: &str) -> io::Result<()> {
         let path = path.to_string_lossy().into_owned();
         self.say(&Answer::Left { path, why: why.to_owned() })
@@ -249,6 +275,14 @@ impl Search<'_> {
         serde_json::to_writer(&mut self.out, answer)?;
         self.out.write_all(b"\n")
     }
+}
+
+/// Whether one of these is the value of an attribute in a file of XML. What it means is the host's
+/// to find out.
+fn mentions(xml: &[u8], wanted: &BTreeSet<String>) -> bool {
+    let is_quote = |b: &u8| matches!(b, b'"' | b'\'');
+    let mut values = xml.split(is_quote).filter(|value| value.contains(&b'/'));
+    values.any(|value| std::str::from_utf8(value).is_ok_and(|value| wanted.contains(value)))
 }
 
 /// A regular file that is not too large.

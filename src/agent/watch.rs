@@ -176,6 +176,7 @@ fn places(surroundings: &Surroundings) -> Vec<Place> {
         places.push((data.join("applications"), DEEPEST));
         places.push((data.join("icons/hicolor"), 2));
         places.push((data.join("pixmaps"), 0));
+        places.push((data.join("mime/packages"), 0));
     }
     if let Some(home) = &surroundings.home {
         places.push((home.join(".icons/hicolor"), 2));

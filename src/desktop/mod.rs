@@ -3,6 +3,8 @@
 
 pub mod entry;
 pub mod exec;
+#[cfg(feature = "hosted")]
+pub mod hosted;
 pub mod keyfile;
 pub mod picture;
 mod value;

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::defaults;
-use super::digest::digest;
 use super::manifest::{Exports, Kept, Record};
 use super::plan::{Content, Plan, Wanted};
 use super::tree::{Seen, There, Tree};
+use crate::desktop::hosted::digest;
 
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

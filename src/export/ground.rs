@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::manifest::{Exports, Manifest};
 use super::plan::{Ground, UNITS};
+use crate::desktop::hosted::mime::{Known, PACKAGES};
 use crate::incus::Client;
 
 /// How deep directories of entries are looked into.
@@ -52,7 +53,31 @@ pub fn look(client: &Client, manifest: &Manifest, exports: &Exports) -> io::Resu
     let named = client.project().filter(|project| *project != "default");
     let implied = client.daemon().implied_project();
     let project = named.filter(|project| implied.as_deref() != Some(project));
-    Ok(Ground { data, runner: runner()?, ids, units, project: project.map(str::to_owned) })
+    let all = || manifest.boxes.iter().flat_map(|one| one.files.keys());
+    let types = types(&directories, &data, |path| all().any(|own| own == path));
+    let project = project.map(str::to_owned);
+    Ok(Ground { data, runner: runner()?, ids, units, types, project })
+}
+
+/// What the host knows of types of files, by the data bases of these directories and the packages
+/// of the user's own, but for ours. `None` where there is no data base.
+fn types(directories: &[PathBuf], own: &Path, is_ours: impl Fn(&Path) -> bool) -> Option<Known> {
+    let mut known = Known::default();
+    for directory in directories {
+        let read = |name: &str| {
+            let text = std::fs::read(directory.join("mime").join(name)).unwrap_or_default();
+            String::from_utf8_lossy(&text).into_owned()
+        };
+        known.add_base(&read("types"), &read("aliases"), &read("globs2"));
+    }
+    if known.is_empty() {
+        return None;
+    }
+    let there = std::fs::read_dir(own.join(PACKAGES)).into_iter().flatten().flatten();
+    for path in there.map(|entry| entry.path()).filter(|path| path.is_file() && !is_ours(path)) {
+        known.add_package(&std::fs::read(path).unwrap_or_default());
+    }
+    Some(known)
 }
 
 /// Where the user's service manager finds units (systemd.unit(5)).

@@ -14,9 +14,9 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
-use super::digest::digest;
 use super::tree::{Seen, Tree};
 use crate::agent::protocol::service::ServiceName;
+use crate::desktop::hosted::digest;
 
 /// The form of the list.
 const VERSION: u32 = 1;
@@ -54,6 +54,9 @@ pub struct Exports {
     pub uuid: String,
     /// What was chosen.
     pub chosen: Chosen,
+    /// The MIME types of its programs that the host did not know.
+    #[serde(default)]
+    pub types: BTreeSet<String>,
     /// The files, by their paths.
     pub files: BTreeMap<PathBuf, Record>,
 }

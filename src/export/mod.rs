@@ -5,8 +5,6 @@
 
 pub mod apply;
 mod defaults;
-mod digest;
-mod entry;
 pub mod ground;
 mod locale;
 pub mod manifest;

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use super::locale;
 use crate::agent::protocol::apps::{
-    Answer, Entry, MOST_ENTRIES, MOST_ENTRY, MOST_ICON, MOST_PART, Picture, Question,
+    Answer, Entry, MOST_ENTRIES, MOST_ENTRY, MOST_ICON, MOST_MIME, MOST_PART, Picture, Question,
 };
 use crate::agent::protocol::service::{Found, ServiceName};
 use crate::boxes::error::Error;
 use crate::boxes::setup;
 use crate::desktop::entry::{self, MAIN};
 use crate::desktop::exec::Exec;
+use crate::desktop::hosted;
 use crate::desktop::keyfile::KeyFile;
 use crate::incus::command::MOST_LINE;
 use crate::incus::{self, Client};
@@ -31,6 +32,8 @@ const MOST_BYTES: usize = 256 << 20;
 const MOST_ANSWERS: usize = 4 * MOST_ENTRIES;
 /// The most pictures of an icon.
 const MOST_PICTURES: usize = 32;
+/// The most files that say what MIME types are.
+const MOST_PACKAGES: usize = 1000;
 /// The most bytes of what tells a picture from an earlier one.
 const MOST_STAMP: usize = 200;
 /// How long a box may take to say what it offers. With all of Debian's programs it takes 2 s.
@@ -57,6 +60,8 @@ pub struct App {
     pub plain_name: String,
     /// What it calls its icons, those of its actions too.
     pub icons: Vec<String>,
+    /// The MIME types that it opens.
+    pub types: Vec<String>,
     /// What its windows say that they belong to; empty where the entry does not say.
     pub class: String,
     /// The entry.
@@ -90,6 +95,8 @@ pub struct Offers {
     pub left: Vec<Left>,
     /// The pictures of icons that were asked for, by what entries call these.
     pub pictures: BTreeMap<String, Vec<Pictured>>,
+    /// Files that say what types are that were asked for.
+    pub packages: Vec<Vec<u8>>,
     /// Where the commands are that were asked for, by what they were asked for as.
     pub programs: BTreeMap<String, Option<String>>,
     /// The services that were asked for.
@@ -138,10 +145,14 @@ pub fn ask(
             count += 1;
             offers.leave(&path, why);
         }
-        Ok(Answer::Part(part)) if parts.len() + part.0.len() <= MOST_ICON => parts.extend(part.0),
+        Ok(Answer::Part(part)) if parts.len() + part.0.len() <= MOST_MIME => parts.extend(part.0),
         Ok(Answer::Picture(picture)) => {
             count += 1;
             offers.add_picture(picture, std::mem::take(&mut parts));
+        }
+        Ok(Answer::Mime { path }) => {
+            count += 1;
+            offers.add_package(&path, std::mem::take(&mut parts));
         }
         Ok(Answer::Program { name, path }) if question.programs.contains(&name) => {
             count += 1;
@@ -202,7 +213,8 @@ impl Offers {
 
     fn add_picture(&mut self, picture: Picture, bytes: Vec<u8>) {
         let Picture { icon, path, stamp, is_known } = picture;
-        if icon.len() > MOST_PATH || path.len() > MOST_PATH || stamp.len() > MOST_STAMP {
+        let is_long = icon.len() > MOST_PATH || path.len() > MOST_PATH || bytes.len() > MOST_ICON;
+        if is_long || stamp.len() > MOST_STAMP {
             return;
         }
         self.bytes += bytes.len() + icon.len() + path.len();
@@ -214,6 +226,14 @@ impl Offers {
         }
         let bytes = (!is_known).then(|| bytes.into());
         self.pictures.entry(icon).or_default().push(Pictured { path, stamp, bytes });
+    }
+
+    fn add_package(&mut self, path: &str, bytes: Vec<u8>) {
+        self.bytes += bytes.len();
+        if self.bytes > MOST_BYTES || self.packages.len() >= MOST_PACKAGES {
+            return self.leave(path, "the box offers too much");
+        }
+        self.packages.push(bytes);
     }
 
     fn leave(&mut self, path: &str, why: impl fmt::Display) {
@@ -273,6 +293,10 @@ impl App {
             shown,
             plain_name: short(&file.get(MAIN, b"Name").unwrap_or_default()),
             icons: entry::icons(&file),
+            types: hosted::entry::types(&entry::names(&file, b"MimeType"))
+                .into_iter()
+                .filter_map(|name| String::from_utf8(name).ok())
+                .collect(),
             class: String::from_utf8_lossy(&class).into_owned(),
             bytes,
         }))

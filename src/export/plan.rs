@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::digest::digest;
-use super::entry::{self, Subject};
 use super::manifest::{Exports, Look, Source};
 use super::offers::{App, Offers, Pictured, Shown};
 use super::{service, shim};
 use crate::agent::protocol::service::{Found, Service, ServiceName};
+use crate::desktop::hosted::digest;
+use crate::desktop::hosted::entry::{self, Subject};
+use crate::desktop::hosted::mime::{self, Definitions, Known};
 use crate::desktop::picture::{self, Kind, Picture};
 use crate::names::{BoxName, DesktopId};
 
@@ -34,6 +35,8 @@ pub struct Ground {
     pub ids: BTreeSet<String>,
     /// The names of the user's units that are not this box's.
     pub units: BTreeSet<String>,
+    /// What types of files there are; `None` where nothing tells.
+    pub types: Option<Known>,
     /// The project, where `incusbox-run` has to be told.
     pub project: Option<String>,
 }
@@ -73,6 +76,8 @@ pub struct Plan {
     pub called: Option<String>,
     /// Whether pictures have to be sent that the host was thought to have.
     pub is_short: bool,
+    /// The MIME types that programs open and the host does not know.
+    pub types: BTreeSet<String>,
     /// The icons of the box's that were looked at: what each is called on the host, and its files.
     icons: BTreeMap<String, (Option<String>, Vec<PathBuf>)>,
 }
@@ -100,6 +105,8 @@ struct Basis<'a> {
     ground: &'a Ground,
     /// Where pictures are that the host has.
     places: BTreeMap<&'a Source, &'a Path>,
+    /// What the box says of MIME types.
+    definitions: Definitions,
 }
 
 /// Makes the plan.
@@ -109,7 +116,11 @@ pub fn plan(name: &BoxName, exports: &Exports, offers: &Offers, ground: &Ground)
     let files = exports.files.iter();
     let places = files.filter_map(|(path, record)| Some((record.source.as_ref()?, path.as_path())));
     let places = places.collect();
-    let from = Basis { name, exports, offers, ground, places };
+    let mut definitions = Definitions::default();
+    for package in &offers.packages {
+        definitions.read(package, &|name| exports.types.contains(name));
+    }
+    let from = Basis { name, exports, offers, ground, places, definitions };
     for app in &offers.apps {
         let own = chosen.apps.get(app.id.as_str());
         let is_meant =
@@ -208,8 +219,23 @@ impl Plan {
                 wanted.users.insert(user.clone());
             }
         }
-        self.add(&applications.join(own_id.as_str()), bytes, READ, user);
+        self.add(&applications.join(own_id.as_str()), bytes, READ, user.clone());
+        self.add_types(from, app, user);
         Ok(())
+    }
+
+    /// What the program opens and the host does not know.
+    fn add_types(&mut self, from: &Basis<'_>, app: &App, user: String) {
+        let Basis { name, ground, .. } = *from;
+        let Some(known) = &ground.types else { return };
+        let own: BTreeSet<String> =
+            app.types.iter().filter(|name| known.lacks(name)).cloned().collect();
+        if let Some(bytes) = from.definitions.package(&own, known) {
+            let own = own_name(name, ground.project.as_deref(), app.id.as_str());
+            let path = ground.data.join(mime::PACKAGES).join(format!("{own}.xml"));
+            self.add(&path, bytes, READ, user);
+        }
+        self.types.extend(own);
     }
 
     /// Looks at an icon's pictures, once.
@@ -321,13 +347,23 @@ fn own_id(
 
 /// What an icon of the box's is called on the host: what no other is called.
 fn icon_name(name: &BoxName, project: Option<&str>, icon: &str) -> String {
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.+".contains(&b);
     let stem =
         icon.strip_suffix(".png").or(icon.strip_suffix(".svg")).or(icon.strip_suffix(".xpm"));
-    let plain = stem.unwrap_or(icon);
-    let own = match plain.bytes().all(is_plain) && plain.len() <= 150 {
-        true => plain.to_owned(),
-        false => digest(icon.as_bytes())[..16].to_owned(),
+    match stem.filter(|stem| is_plain(stem)) {
+        Some(stem) => own_name(name, project, stem),
+        None => own_name(name, project, icon),
+    }
+}
+
+fn is_plain(name: &str) -> bool {
+    name.len() <= 150 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.+".contains(&b))
+}
+
+/// The name of a file for something of the box's, without an ending.
+fn own_name(name: &BoxName, project: Option<&str>, thing: &str) -> String {
+    let own = match is_plain(thing) {
+        true => thing.to_owned(),
+        false => digest(thing.as_bytes())[..16].to_owned(),
     };
     let project = project.map(|project| format!("{project}_")).unwrap_or_default();
     format!("incusbox.{project}{name}.{own}")

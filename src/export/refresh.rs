@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::ground;
+use crate::desktop::hosted::mime;
 
 /// The longest that a tool may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -13,9 +14,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Does what the changed files ask for, icons first. Returns what went wrong, in sentences.
 pub fn refresh<'a>(data: &Path, changed: impl Iterator<Item = &'a Path>) -> Vec<String> {
     let (theme, applications) = (data.join("icons/hicolor"), data.join("applications"));
-    let (mut has_icons, mut has_entries, mut has_units) = (false, false, false);
+    let (mime, packages) = (data.join("mime"), data.join(mime::PACKAGES));
+    let [mut has_icons, mut has_types, mut has_entries, mut has_units] = [false; 4];
     for path in changed {
         has_icons |= path.starts_with(&theme);
+        has_types |= path.starts_with(&packages);
         has_entries |= path.starts_with(&applications);
         has_units |= ground::is_unit(path);
     }
@@ -34,6 +37,9 @@ pub fn refresh<'a>(data: &Path, changed: impl Iterator<Item = &'a Path>) -> Vec<
             "`{program}` {why}\nthe files are in their places; the desktop may see them later"
         )),
     };
+    if has_types {
+        run("update-mime-database", &[&mime.to_string_lossy()]);
+    }
     if has_entries {
         run("update-desktop-database", &["-q", &applications.to_string_lossy()]);
     }
@@ -41,7 +47,7 @@ pub fn refresh<'a>(data: &Path, changed: impl Iterator<Item = &'a Path>) -> Vec<
         run("systemctl", &["--user", "daemon-reload"]);
     }
     let is_kde = ground::is_kde(&ground::desktops());
-    if has_entries && is_kde {
+    if (has_entries || has_types) && is_kde {
         let version = std::env::var("KDE_SESSION_VERSION").unwrap_or_default();
         let program = if version == "5" { "kbuildsycoca5" } else { "kbuildsycoca6" };
         run(program, &[]);

@@ -1,6 +1,7 @@
 //! Makes the host what was chosen of a box.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use super::apply::{self, Done, Look};
 use super::defaults;
@@ -42,6 +43,8 @@ pub struct Whose {
 pub struct Outcome {
     /// What was done to files.
     pub done: Done,
+    /// The shims that there shall be.
+    pub shims: BTreeSet<PathBuf>,
     /// What was chosen and cannot be, and why.
     pub refused: Vec<(String, String)>,
     /// What was chosen and is not in the box at present.
@@ -97,8 +100,9 @@ impl Whose {
         }
         let services = services.iter().cloned().collect();
         let programs = commands.values().map(|one| one.command.clone()).collect();
+        let types = exports.types.clone();
         let (uid, home_is_hosts, is_followed) = (self.uid, self.home_is_hosts, self.is_followed);
-        Question { uid, home_is_hosts, icons, known, programs, services, is_followed }
+        Question { uid, home_is_hosts, icons, known, programs, services, types, is_followed }
     }
 }
 
@@ -127,15 +131,18 @@ pub fn plan(
     whose: &Whose,
     look: Look,
 ) -> Result<(Offers, Plan), Error> {
-    let exports = whose.exports(kept).clone();
+    let mut exports = whose.exports(kept).clone();
     let ground =
         ground::look(client, &kept.manifest, &exports).map_err(host("looking at the desktop"))?;
     let mut offers = ask(client, signals, whose, &exports, look)?;
     let mut plan = plan::plan(&whose.name, &exports, &offers, &ground);
-    if plan.is_short {
-        offers = ask(client, signals, whose, &exports, Look::Close)?;
+    if plan.is_short || !plan.types.is_subset(&exports.types) {
+        let look = if plan.is_short { Look::Close } else { look };
+        exports.types.clone_from(&plan.types);
+        offers = ask(client, signals, whose, &exports, look)?;
         plan = plan::plan(&whose.name, &exports, &offers, &ground);
     }
+    whose.exports(kept).types.clone_from(&plan.types);
     Ok((offers, plan))
 }
 
@@ -160,6 +167,8 @@ pub fn bring_about(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> Resul
         refresh::stop(units.map(|(path, _)| path));
     }
     let called = plan.called.clone();
+    let shims = plan.files.iter().filter(|(_, wanted)| wanted.mode != READ);
+    let shims = shims.map(|(path, _)| path.clone()).collect();
     let mut done = apply::apply(kept, uuid, plan, look).map_err(&writing)?;
     let own = kept.manifest.boxes.iter_mut().find(|one| one.uuid == uuid);
     if let (Some(own), Some(called)) = (own, called) {
@@ -181,7 +190,7 @@ pub fn bring_about(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> Resul
     }
     let data = ground::data_home().map_err(host("looking at the desktop"))?;
     notes.extend(refresh::refresh(&data, done.changed()));
-    Ok(Outcome { done, refused, missing, notes })
+    Ok(Outcome { done, shims, refused, missing, notes })
 }
 
 /// What is left of a box's files when only these users' are kept.

@@ -16,7 +16,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::digest::digest;
+use crate::desktop::hosted::digest;
 
 /// No file of ours is larger, in bytes: a picture.
 const MOST_BYTES: u64 = 8 << 20;

@@ -4,7 +4,7 @@
 //! on stdout, a line each, and the last is `Done`. The host believes none of it: a box may answer
 //! what it likes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::service::{Found, ServiceName};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
@@ -18,6 +18,9 @@ pub const MOST_ENTRIES: usize = 20_000;
 pub const MOST_ICON: usize = 4 << 20;
 /// The most bytes of a picture in one answer.
 pub const MOST_PART: usize = 128 << 10;
+
+/// The most bytes of a file that says what MIME types are. The largest of distributions have 3 MB.
+pub const MOST_MIME: usize = 8 << 20;
 
 /// The entry of ours in a box that hands addresses to the host, and is nothing for the host.
 pub const OPENS: &str = "incusbox-open.desktop";
@@ -43,6 +46,9 @@ pub struct Question {
     /// Services, by their names.
     #[serde(default)]
     pub services: Vec<ServiceName>,
+    /// MIME types that the host does not know.
+    #[serde(default)]
+    pub types: BTreeSet<String>,
     /// Whether changes of all this are to be told from now on, by the event `instance-ready`.
     #[serde(default)]
     pub is_followed: bool,
@@ -72,10 +78,15 @@ pub enum Answer {
         /// The reason.
         why: String,
     },
-    /// A part of a picture; the [`Answer::Picture`] that follows says of which.
+    /// A part of a file; the [`Answer::Picture`] or [`Answer::Mime`] that follows says of which.
     Part(Bytes),
     /// A picture for an icon; of one icon there are several, the best first.
     Picture(Picture),
+    /// A file that says what types are that were asked for.
+    Mime {
+        /// Its path in the box.
+        path: String,
+    },
     /// A command that was asked for.
     Program {
         /// As it was asked for.

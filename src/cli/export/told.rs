@@ -1,7 +1,7 @@
 //! What was done for exports, in words.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ArgMatches;
@@ -89,7 +89,7 @@ pub fn tell(matches: &ArgMatches, name: &BoxName, outcome: &Outcome) -> Result<(
         message::say(PROGRAM, format!("what `{name}` has on the host is as it should be"));
     }
     say_troubles(outcome);
-    say_shadowed(&done.written);
+    say_shadowed(done.written.iter().filter(|path| outcome.shims.contains(*path)));
     Ok(())
 }
 
@@ -126,11 +126,11 @@ pub fn say_troubles(outcome: &Outcome) {
 }
 
 /// Says where new shims stand in the search for commands.
-fn say_shadowed(written: &[PathBuf]) {
+fn say_shadowed<'a>(written: impl Iterator<Item = &'a PathBuf>) {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories: Vec<PathBuf> = std::env::split_paths(&path).collect();
     let mut unsearched = BTreeSet::new();
-    for shim in written.iter().filter(|path| !is_of_the_desktop(path)) {
+    for shim in written {
         let (Some(own), Some(file)) = (shim.parent(), shim.file_name()) else { continue };
         let at = directories.iter().position(|directory| directory == own);
         if at.is_none() {
@@ -159,9 +159,4 @@ fn say_shadowed(written: &[PathBuf]) {
             ),
         );
     }
-}
-
-fn is_of_the_desktop(path: &Path) -> bool {
-    let ending = path.extension().and_then(|ending| ending.to_str());
-    matches!(ending, Some("desktop" | "png" | "svg" | "xpm" | "service"))
 }

@@ -22,6 +22,7 @@ fn offers(id: &str, pictures: Vec<Pictured>) -> Offers {
         shown: Shown::Yes,
         plain_name: "Edit".to_owned(),
         icons: vec!["edit".to_owned()],
+        types: vec!["text/plain".to_owned(), "application/x-foo".to_owned()],
         class: String::new(),
         bytes: ENTRY.as_bytes().to_vec(),
     };
@@ -37,6 +38,7 @@ fn ground(ids: &[&str]) -> Ground {
         runner: "/usr/bin/incusbox-run".to_owned(),
         ids: ids.iter().map(|id| (*id).to_owned()).collect(),
         units: BTreeSet::new(),
+        types: Some(Known::default()),
         project: None,
     }
 }
@@ -95,6 +97,28 @@ fn a_program_without_a_picture_has_an_icon_that_is_seen() {
     let plan = plan(&dev(), &all(), &offers("a.desktop", Vec::new()), &ground(&[]));
     assert_eq!(paths(&plan), ["/d/applications/a.desktop"]);
     assert!(text(&plan, "/d/applications/a.desktop").contains("\nIcon=application-x-executable\n"));
+}
+
+#[test]
+fn a_type_that_the_host_lacks_is_the_programs_own_file() {
+    let mut offers = offers("a.desktop", Vec::new());
+    let mut exports = all();
+    let first = plan(&dev(), &exports, &offers, &ground(&[]));
+    let wanted = ["application/x-foo", "text/plain"].map(str::to_owned);
+    assert!(first.types.iter().eq(&wanted), "{:?}", first.types);
+    assert_eq!(paths(&first), ["/d/applications/a.desktop"]);
+
+    exports.types = first.types;
+    let package = "<mime-info><mime-type type='application/x-foo'><glob pattern='*.foo'/></mime-type></mime-info>";
+    offers.packages.push(package.as_bytes().to_vec());
+    let own = "/d/mime/packages/incusbox.dev.a.desktop.xml";
+    let second = plan(&dev(), &exports, &offers, &ground(&[]));
+    assert_eq!(paths(&second), ["/d/applications/a.desktop", own]);
+    assert!(text(&second, own).contains("*.foo"));
+    assert_eq!(second.files[Path::new(own)].users, ["app:a.desktop".to_owned()].into());
+
+    let none = Ground { types: None, ..ground(&[]) };
+    assert_eq!(paths(&plan(&dev(), &exports, &offers, &none)), ["/d/applications/a.desktop"]);
 }
 
 #[test]

@@ -3,10 +3,12 @@
 use super::Session;
 
 /// A program in the box that notes where it runs and what it opens.
-const RECORDER: &str = r##"sudo sh -c '
+pub const RECORDER: &str = r##"sudo sh -c '
 printf "#!/bin/sh\necho \"\$(hostname) \$*\" >>\$HOME/opened\n" >/usr/local/bin/record-here
 chmod +x /usr/local/bin/record-here
-printf "[Desktop Entry]\nType=Application\nName=Record here\nExec=record-here %%F\nMimeType=text/plain;text/x-csrc;\n" >/usr/share/applications/org.test.Here.desktop'"##;
+printf "[Desktop Entry]\nType=Application\nName=Record here\nIcon=foot\nExec=record-here %%F\nMimeType=text/plain;text/x-csrc;application/x-incusbox-note;\n" >/usr/share/applications/org.test.Here.desktop
+mkdir -p /usr/local/share/mime/packages
+printf "<mime-info xmlns=\"http://www.freedesktop.org/standards/shared-mime-info\"><mime-type type=\"application/x-incusbox-note\"><comment>Note</comment><magic><match type=\"string\" value=\"text\" offset=\"0\"/></magic><glob pattern=\"*.ibxnote\"/><glob pattern=\"*.txt\" weight=\"90\"/></mime-type></mime-info>" >/usr/local/share/mime/packages/note.xml'"##;
 
 /// What opens each type that the host knows, a line each.
 const DEFAULTS: &str = "sed -n 's/=.*//p' /usr/share/applications/mimeinfo.cache | while read -r type; do gio mime \"$type\" | head -n 1; done";
@@ -23,6 +25,9 @@ tenths=100
 while [ "$(window)" ] && [ $((tenths -= 1)) -gt 0 ]; do sleep 0.1; done
 window"#;
 
+/// What the host takes files for.
+const TYPES: &str = "for name in x.ibxnote x.txt x; do echo text >/tmp/$name; gio info -a standard::content-type /tmp/$name | sed -n 's/.*content-type: //p'; rm /tmp/$name; done";
+
 pub fn launcher(session: &Session) {
     let here = |text: &str| session.here(&format!("export XDG_CURRENT_DESKTOP=sway\n{text}"));
     session.inside(RECORDER).succeeds();
@@ -35,10 +40,15 @@ pub fn launcher(session: &Session) {
     assert_eq!(here(DEFAULTS).succeeds().stdout, before, "no default changed");
     here("desktop-file-validate ~/.local/share/applications/org.test.Here.desktop").succeeds();
 
+    let types = "application/x-incusbox-note\ntext/plain\ntext/plain\n";
+    assert_eq!(here(TYPES).succeeds().stdout, types, "its own type, and no other's");
+    let open = "echo note >here.ibxnote; gio open here.ibxnote; timeout 20 sh -c 'until [ -e ~/opened ]; do sleep 0.1; done'; cat ~/opened; rm ~/opened here.ibxnote";
+    let home = here("echo ~").succeeds().stdout;
+    assert_eq!(here(open).succeeds().stdout, format!("dev {}/here.ibxnote\n", home.trim()));
+
     assert_eq!(here(LAUNCH).stdout, "foot\n");
 
     let open = "gio mime text/plain org.test.Here.desktop >/dev/null; echo text >'~ odd 100%.txt'; gio open '~ odd 100%.txt'; timeout 20 sh -c 'until [ -e ~/opened ]; do sleep 0.1; done'; cat ~/opened; rm ~/opened";
-    let home = here("echo ~").succeeds().stdout;
     assert_eq!(here(open).succeeds().stdout, format!("dev {}/~ odd 100%.txt\n", home.trim()));
 
     // Nobody reads the stderr of what a launcher starts.
@@ -54,6 +64,7 @@ pub fn launcher(session: &Session) {
         "find ~/.local/share -name '*.desktop' -o -name '*mimeapps.list' -o -name 'incusbox.*'",
     );
     assert_eq!(left.succeeds().stdout, "");
+    assert_eq!(here(TYPES).succeeds().stdout, "text/plain\n".repeat(3));
     session.host.root("mv /root/foot.desktop /usr/share/applications").succeeds();
 }
 

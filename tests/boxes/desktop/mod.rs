@@ -3,6 +3,7 @@
 //! other Debian, so that servers and clients are of different versions.
 
 mod bus;
+mod kde;
 mod launcher;
 mod windows;
 

@@ -2,9 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::boxes::images::file::metadata::hex;
-
 /// The SHA-256 of `bytes`, in hexadecimal digits.
 pub fn digest(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

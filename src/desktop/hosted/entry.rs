@@ -1,10 +1,10 @@
 //! The entry of a program in a box as one for the host.
 //!
-//! Only keys of [`KEYS`] pass: a desktop knows many that do more than describe a program (as which
+//! Only keys of `KEYS` pass: a desktop knows many that do more than describe a program (as which
 //! user it runs, which of a compositor's powers it gets), and will know more. What passes stays as
 //! the lines it was, byte for byte.
 
-use super::digest::digest;
+use super::digest;
 use crate::desktop::entry::{ACTION, MAIN, actions, icon, names};
 use crate::desktop::exec::{Code, Exec, Part, Word};
 use crate::desktop::keyfile::{KeyFile, Pair, Revised};
@@ -172,14 +172,18 @@ fn stem(id: &DesktopId) -> &str {
 }
 
 /// The MIME types that are such.
-fn types(said: &[Vec<u8>]) -> Vec<Vec<u8>> {
+pub fn types(said: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    said.iter().filter(|name| is_type(name)).take(MOST_TYPES).cloned().collect()
+}
+
+/// Whether this is a MIME type (RFC 6838, 4.2).
+pub fn is_type(name: &[u8]) -> bool {
     let is_letter = |b: &u8| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(b);
     let is_part = |part: &[u8]| !part.is_empty() && part.iter().all(is_letter);
-    let is_type = |name: &&Vec<u8>| match name.iter().position(|b| *b == b'/') {
+    match name.iter().position(|b| *b == b'/') {
         Some(at) => is_part(&name[..at]) && is_part(&name[at + 1..]),
         None => false,
-    };
-    said.iter().filter(is_type).take(MOST_TYPES).cloned().collect()
+    }
 }
 
 /// What becomes of a key by what is known of it alone.

@@ -1,0 +1,7 @@
+//! What a box says in these formats, as the host's own files shall say it (feature `hosted`).
+
+mod digest;
+pub mod entry;
+pub mod mime;
+
+pub use digest::digest;

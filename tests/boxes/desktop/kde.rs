@@ -4,7 +4,7 @@
 use super::{Session, launcher};
 
 const INSTALL: &str = r#"set -e
-if apt-cache show qml-qt6 >/dev/null 2>&1 && grep -q trixie /etc/os-release; then scene=qml-qt6; else scene=qmlscene; fi
+if grep -q trixie /etc/os-release; then scene=qml-qt6; else scene=qmlscene; fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update --quiet=2
 apt-get install --quiet=2 --yes --no-install-recommends --option Dpkg::Options::=--force-unsafe-io \
@@ -54,7 +54,7 @@ const PLASMA: &str = r#"if command -v kbuildsycoca6 >/dev/null; then version=6 s
 export XDG_CURRENT_DESKTOP=KDE KDE_SESSION_VERSION=$version XDG_MENU_PREFIX=plasma- QT_QPA_PLATFORM=offscreen
 kde() { timeout 90 dbus-run-session -- timeout 80 "$@" >~/.kde.log 2>&1 </dev/null; }
 opened() { timeout 20 sh -c 'until [ -e ~/opened ]; do sleep 0.1; done'; cat ~/opened; rm ~/opened; }
-search() { kde $scene ~/.kicker.qml; sed -n 's/^qml: //p' ~/.kde.log; }
+search() { kde $scene ~/.kicker.qml || echo "status $?" >&2; cat ~/.kde.log >&2; sed -n 's/^qml: //p' ~/.kde.log; }
 "#;
 
 #[test]

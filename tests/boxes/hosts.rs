@@ -108,12 +108,20 @@ fn a_box_through_sessions(suite: &str) {
     services(&host, &who);
     host.sh(&who, "incusbox export dev --all-apps").succeeds();
     appears("second");
-    // Also what happens while there is no daemon.
+    // Also what happens while there is no daemon. To stop its socket stops what shuts boxes down when
+    // the machine goes, which is not meant here.
+    host.root("mkdir -p /run/systemd/system/incus-startup.service.d; printf '[Service]\\nExecStop=\\n' >/run/systemd/system/incus-startup.service.d/boxes-stay.conf; systemctl daemon-reload").succeeds();
+    let boot = || {
+        let began = "incusbox-run dev -- sh -c 'cut -d\" \" -f22 /proc/1/stat'";
+        host.sh(&who, began).succeeds().stdout
+    };
+    let before = boot();
     let late = "incusbox-run --root dev -- setsid sh -c '(sleep 1; cd /usr/share/applications; sed s/second/gap/ second.desktop >gap.desktop) >/dev/null 2>&1 &'";
     host.sh(&who, late).succeeds();
     host.root("systemctl stop incus.service incus.socket; sleep 2; systemctl start incus.service")
         .succeeds();
     host.sh(&who, "timeout 60 sh -c 'until [ -e ~/.local/share/applications/gap.desktop ]; do sleep 0.1; done' || { journalctl --user --unit incusbox-watch --no-pager >&2; ls -l ~/.local/share/applications >&2; incusbox-run --root dev -- sh -c 'ls -l /usr/share/applications; ps -ef' >&2; false; }").succeeds();
+    assert_eq!(boot(), before, "the box outlived it");
     host.root("systemctl restart incus.service").succeeds();
     appears("third");
     assert_eq!(host.sh(&who, works).succeeds().stdout, expected, "after a restart of the daemon");

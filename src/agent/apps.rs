@@ -2,9 +2,10 @@
 //! decided here (which of two entries of one id counts, whether a program is there); what an entry
 //! means is the host's to say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -37,46 +38,34 @@ pub fn run(own_path: &OsStr) -> io::Result<()> {
     let mut question = Vec::new();
     io::stdin().take(MOST_QUESTION).read_to_end(&mut question)?;
     let question: Question = serde_json::from_slice(&question)?;
-    let Surroundings { path, directories, home, .. } =
-        Surroundings::of(question.uid, question.home_is_hosts, own_path);
+    let surroundings = Surroundings::of(question.uid, question.home_is_hosts, own_path);
     // Before anything is looked at, so that nothing changes unseen.
     let followed = question
         .is_followed
         .then(|| super::watch::ensure(question.uid, question.home_is_hosts, own_path));
-    let mut search = Search {
-        out: BufWriter::new(io::stdout().lock()),
-        seen: BTreeSet::new(),
-        path,
-        told: 0,
-        whose: question.icons,
-        icons: BTreeSet::new(),
+    let mut out = BufWriter::new(io::stdout().lock());
+    // To look costs little; what is sent has to be read, sent, read again and understood.
+    let same = match question.answered {
+        Some(answered) => {
+            let found = Search::<Vec<u8>>::new(None, &question, &surroundings).all()?;
+            Some(found).filter(|found| *found == answered)
+        }
+        None => None,
     };
-    for directory in &directories {
-        search.directory(&directory.join("applications"), "", 0)?;
-    }
-    if search.told >= MOST_ENTRIES {
-        search.left(Path::new("applications"), "there are too many entries")?;
-    }
-    if !search.icons.is_empty() {
-        search.pictures(&Places::of(&directories, home.as_deref()), &question.known)?;
-    }
-    if !question.types.is_empty() {
-        search.types(&directories, &question.types)?;
-    }
-    for name in question.programs {
-        let path = search.program(Path::new(&name));
-        let path = path.and_then(|path| path.into_os_string().into_string().ok());
-        search.say(&Answer::Program { name, path })?;
-    }
-    for wanted in question.services {
-        let found = super::service::look(&wanted, question.uid);
-        search.say(&Answer::Service { wanted, found })?;
-    }
+    let answered = match same {
+        Some(same) => same,
+        None => Search::new(Some(&mut out), &question, &surroundings).all()?,
+    };
     if let Some(Err(error)) = followed {
-        search.say(&Answer::Unfollowed(error.to_string()))?;
+        say(&mut out, &Answer::Unfollowed(error.to_string()))?;
     }
-    search.say(&Answer::Done)?;
-    search.out.flush()
+    say(&mut out, &Answer::Done(answered))?;
+    out.flush()
+}
+
+fn say(out: &mut impl Write, answer: &Answer) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, answer)?;
+    out.write_all(b"\n")
 }
 
 /// Where the user's login in the box looks for programs and for what belongs to them.
@@ -127,22 +116,69 @@ fn list(value: &OsStr) -> Vec<PathBuf> {
     std::env::split_paths(value).filter(|path| path.is_absolute()).collect()
 }
 
-/// What the host has.
-type Known = BTreeMap<String, BTreeMap<String, String>>;
-
-struct Search<'a> {
-    out: BufWriter<io::StdoutLock<'a>>,
+struct Search<'a, W> {
+    /// Where it is told; without it is only looked whether it is what was told before.
+    out: Option<&'a mut W>,
+    question: &'a Question,
+    surroundings: &'a Surroundings,
+    /// Of all that is told, and of nothing else: what need not be read to know that it is the same
+    /// counts by its stamp.
+    hash: DefaultHasher,
     /// Ids that were met: of two entries the first counts, even if it only hides the other.
     seen: BTreeSet<String>,
-    path: Vec<PathBuf>,
     /// Entries, and what was left out, that were told of.
     told: usize,
-    whose: Icons,
     /// What they call their icons.
     icons: BTreeSet<String>,
 }
 
-impl Search<'_> {
+impl<'a, W: Write> Search<'a, W> {
+    fn new(
+        out: Option<&'a mut W>,
+        question: &'a Question,
+        surroundings: &'a Surroundings,
+    ) -> Search<'a, W> {
+        Search {
+            out,
+            question,
+            surroundings,
+            hash: DefaultHasher::new(),
+            seen: BTreeSet::new(),
+            told: 0,
+            icons: BTreeSet::new(),
+        }
+    }
+
+    /// Answers everything that was asked. Returns what tells this from other answers.
+    fn all(mut self) -> io::Result<u64> {
+        let (question, Surroundings { directories, home, .. }) = (self.question, self.surroundings);
+        for directory in directories {
+            self.directory(&directory.join("applications"), "", 0)?;
+        }
+        if self.told >= MOST_ENTRIES {
+            self.left(Path::new("applications"), "there are too many entries")?;
+        }
+        if !self.icons.is_empty() {
+            self.pictures(&Places::of(directories, home.as_deref()))?;
+        }
+        if !question.types.is_empty() {
+            self.types(directories, &question.types)?;
+        }
+        for name in &question.programs {
+            let path = self.program(Path::new(name));
+            let path = path.and_then(|path| path.into_os_string().into_string().ok());
+            (name, &path).hash(&mut self.hash);
+            self.say(|| Answer::Program { name: name.clone(), path })?;
+        }
+        for wanted in &question.services {
+            let found = super::service::look(wanted, question.uid);
+            let answer = Answer::Service { wanted: wanted.clone(), found };
+            serde_json::to_vec(&answer)?.hash(&mut self.hash);
+            self.say(|| answer)?;
+        }
+        Ok(self.hash.finish())
+    }
+
     /// Entries of a directory, whose ids begin with `prefix`: `kde/x.desktop` has `kde-x.desktop`.
     fn directory(&mut self, directory: &Path, prefix: &str, depth: usize) -> io::Result<()> {
         let Ok(there) = std::fs::read_dir(directory) else { return Ok(()) };
@@ -171,8 +207,9 @@ impl Search<'_> {
                     Ok(bytes) => {
                         let is_there = self.look_into(&id, &bytes);
                         let path = path.to_string_lossy().into_owned();
+                        (&id, &path, &bytes, is_there).hash(&mut self.hash);
                         let bytes = Bytes(bytes);
-                        self.say(&Answer::Entry(Entry { id, path, bytes, is_there }))?;
+                        self.say(|| Answer::Entry(Entry { id, path, bytes, is_there }))?;
                     }
                     Err(error) => self.left(&path, &error.to_string())?,
                 }
@@ -185,7 +222,7 @@ impl Search<'_> {
     fn look_into(&mut self, id: &str, bytes: &[u8]) -> bool {
         let Ok(mut file) = KeyFile::parse(bytes) else { return true };
         file.tidy();
-        let is_wanted = match &self.whose {
+        let is_wanted = match &self.question.icons {
             Icons::None => false,
             Icons::All => file.get(MAIN, b"Type").as_deref() == Some(b"Application"),
             Icons::Of(ids) => ids.iter().any(|wanted| wanted == id),
@@ -206,33 +243,27 @@ impl Search<'_> {
         match program.is_absolute() {
             true => Some(program.to_owned()).filter(can_run),
             false if program.components().count() != 1 => None,
-            false => self.path.iter().map(|directory| directory.join(program)).find(can_run),
+            false => {
+                self.surroundings.path.iter().map(|directory| directory.join(program)).find(can_run)
+            }
         }
     }
 
     /// Sends the pictures of all icons that were noted.
-    fn pictures(&mut self, places: &Places, known: &Known) -> io::Result<()> {
+    fn pictures(&mut self, places: &Places) -> io::Result<()> {
         let icons = std::mem::take(&mut self.icons);
         for (icon, paths) in places.find(&icons) {
             for path in paths {
                 let Some(stamp) = icons::stamp(&path) else { continue };
                 let Some(text) = path.to_str().map(str::to_owned) else { continue };
-                let is_known = known.get(&icon).and_then(|of| of.get(&text)) == Some(&stamp);
-                if !is_known {
-                    match read(&path, MOST_ICON) {
-                        Ok(bytes) => self.parts(&bytes)?,
-                        Err(error) => {
-                            self.left(&path, &error.to_string())?;
-                            continue;
-                        }
-                    }
+                (&icon, &text, &stamp).hash(&mut self.hash);
+                let known = self.question.known.get(&icon).and_then(|of| of.get(&text));
+                let is_known = known == Some(&stamp);
+                if !is_known && !self.parts(&path, MOST_ICON, |_| true)? {
+                    continue;
                 }
-                self.say(&Answer::Picture(Picture {
-                    icon: icon.clone(),
-                    path: text,
-                    stamp,
-                    is_known,
-                }))?;
+                let icon = icon.clone();
+                self.say(|| Answer::Picture(Picture { icon, path: text, stamp, is_known }))?;
             }
         }
         Ok(())
@@ -246,34 +277,51 @@ impl Search<'_> {
             paths.retain(|path| path.extension().is_some_and(|ending| ending == "xml"));
             paths.sort_unstable();
             for path in paths {
-                match read(&path, MOST_MIME) {
-                    Ok(bytes) if mentions(&bytes, wanted) => {
-                        self.parts(&bytes)?;
-                        let path = path.to_string_lossy().into_owned();
-                        self.say(&Answer::Mime { path })?;
-                    }
-                    Ok(_) => {}
-                    Err(error) => self.left(&path, &error.to_string())?,
+                (&path, icons::stamp(&path)).hash(&mut self.hash);
+                if self.parts(&path, MOST_MIME, |bytes| mentions(bytes, wanted))? {
+                    let path = path.to_string_lossy().into_owned();
+                    self.say(|| Answer::Mime { path })?;
                 }
             }
         }
         Ok(())
     }
 
-    fn parts(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut parts = bytes.chunks(MOST_PART);
-        parts.try_for_each(|part| self.say(&Answer::Part(Bytes(part.to_vec()))))
+    /// Sends a file that counts by its stamp, if it is one and `is_wanted`.
+    fn parts(
+        &mut self,
+        path: &Path,
+        most: usize,
+        is_wanted: impl Fn(&[u8]) -> bool,
+    ) -> io::Result<bool> {
+        let Some(out) = self.out.as_deref_mut() else { return Ok(false) };
+        match read(path, most) {
+            Ok(bytes) if is_wanted(&bytes) => {
+                let mut parts = bytes.chunks(MOST_PART);
+                parts.try_for_each(|part| say(out, &Answer::Part(Bytes(part.to_vec()))))?;
+                Ok(true)
+            }
+            Ok(_) => Ok(false),
+            Err(error) => {
+                let path = path.to_string_lossy().into_owned();
+                say(out, &Answer::Left { path, why: error.to_string() })?;
+                Ok(false)
+            }
+        }
     }
 
     fn left(&mut self, path: &Path, why: &str) -> io::Result<()> {
         let path = path.to_string_lossy().into_owned();
-        self.say(&Answer::Left { path, why: why.to_owned() })
+        (&path, why).hash(&mut self.hash);
+        self.say(|| Answer::Left { path, why: why.to_owned() })
     }
 
-    fn say(&mut self, answer: &Answer) -> io::Result<()> {
+    fn say(&mut self, answer: impl FnOnce() -> Answer) -> io::Result<()> {
         self.told += 1;
-        serde_json::to_writer(&mut self.out, answer)?;
-        self.out.write_all(b"\n")
+        match self.out.as_deref_mut() {
+            Some(out) => say(out, &answer()),
+            None => Ok(()),
+        }
     }
 }
 

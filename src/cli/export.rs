@@ -359,6 +359,10 @@ pub fn service_name(text: &str) -> Result<ServiceName, Error> {
 
 /// Commands that were named now must be there; those of before may be away for a while.
 fn check_commands(matches: &ArgMatches, offers: &Offers, name: &BoxName) -> Result<(), Error> {
+    if offers.is_same {
+        // All that was chosen before is there.
+        return Ok(());
+    }
     for service in matches.get_many::<String>("service").unwrap_or_default() {
         if !matches!(offers.services.get(&service_name(service)?), Some(Found::There(_))) {
             return Err(Error::Usage(format!(

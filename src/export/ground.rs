@@ -2,17 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use serde::Serialize;
 
 use super::manifest::{Exports, Manifest};
 use super::plan::{Ground, UNITS};
+use crate::desktop::hosted::digest;
 use crate::desktop::hosted::mime::{Known, PACKAGES};
 use crate::incus::Client;
 
 /// How deep directories of entries are looked into.
 const DEEPEST: usize = 6;
 
-/// Looks at the host, for a box with these exports.
+/// Looks at the host, for a box with these exports, but for [`types`].
 ///
 /// # Errors
 /// When there is no home, or `incusbox-run` is not beside this program.
@@ -53,31 +57,63 @@ pub fn look(client: &Client, manifest: &Manifest, exports: &Exports) -> io::Resu
     let named = client.project().filter(|project| *project != "default");
     let implied = client.daemon().implied_project();
     let project = named.filter(|project| implied.as_deref() != Some(project));
-    let all = || manifest.boxes.iter().flat_map(|one| one.files.keys());
-    let types = types(&directories, &data, |path| all().any(|own| own == path));
     let project = project.map(str::to_owned);
-    Ok(Ground { data, runner: runner()?, ids, units, types, project })
+    Ok(Ground { data, runner: runner()?, ids, units, types: None, project })
 }
 
-/// What the host knows of types of files, by the data bases of these directories and the packages
-/// of the user's own, but for ours. `None` where there is no data base.
-fn types(directories: &[PathBuf], own: &Path, is_ours: impl Fn(&Path) -> bool) -> Option<Known> {
+/// The files that say what types of files there are: those of data bases, by the directories they are
+/// in, and the packages of the user's own, but for ours.
+fn type_files(own: &Path, manifest: &Manifest) -> (Vec<[PathBuf; 3]>, Vec<PathBuf>) {
+    let bases = xdg::BaseDirectories::new().get_data_dirs();
+    let base =
+        |data: PathBuf| ["types", "aliases", "globs2"].map(|name| data.join("mime").join(name));
+    let is_ours = |path: &PathBuf| manifest.boxes.iter().any(|one| one.files.contains_key(path));
+    let there = std::fs::read_dir(own.join(PACKAGES)).into_iter().flatten().flatten();
+    let there = there.map(|entry| entry.path()).filter(|path| path.is_file() && !is_ours(path));
+    let mut packages: Vec<PathBuf> = there.collect();
+    packages.sort_unstable();
+    (bases.into_iter().map(base).collect(), packages)
+}
+
+/// What the host knows of types of files. `None` where there is no data base.
+pub fn types(own: &Path, manifest: &Manifest) -> Option<Known> {
+    let (bases, packages) = type_files(own, manifest);
     let mut known = Known::default();
-    for directory in directories {
-        let read = |name: &str| {
-            let text = std::fs::read(directory.join("mime").join(name)).unwrap_or_default();
-            String::from_utf8_lossy(&text).into_owned()
-        };
-        known.add_base(&read("types"), &read("aliases"), &read("globs2"));
+    for base in &bases {
+        let [types, aliases, globs] = base.each_ref().map(|path| {
+            String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+        });
+        known.add_base(&types, &aliases, &globs);
     }
     if known.is_empty() {
         return None;
     }
-    let there = std::fs::read_dir(own.join(PACKAGES)).into_iter().flatten().flatten();
-    for path in there.map(|entry| entry.path()).filter(|path| path.is_file() && !is_ours(path)) {
+    for path in packages {
         known.add_package(&std::fs::read(path).unwrap_or_default());
     }
     Some(known)
+}
+
+/// What tells all that a plan is made from, but the box's answers, from anything else. `None` where it
+/// cannot be told.
+pub fn fingerprint(
+    ground: &Ground,
+    manifest: &Manifest,
+    exports: &Exports,
+    of_box: &impl Serialize,
+) -> Option<String> {
+    let stamp = |path: &PathBuf| {
+        let meta = std::fs::metadata(path).ok()?;
+        Some((meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec()))
+    };
+    let (bases, packages) = type_files(&ground.data, manifest);
+    let files: Vec<_> = bases.into_iter().flatten().chain(packages).collect();
+    let files: Vec<_> = files.iter().map(|path| (path, stamp(path))).collect();
+    let own = std::env::current_exe().ok();
+    let Ground { data, runner, ids, units, types: _, project } = ground;
+    let host = (data, runner, ids, units, project, files, own.as_ref().and_then(stamp));
+    let chosen = (&exports.chosen, &exports.types);
+    Some(digest(&serde_json::to_vec(&(of_box, host, chosen)).ok()?))
 }
 
 /// Where the user's service manager finds units (systemd.unit(5)).

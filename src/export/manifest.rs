@@ -59,6 +59,20 @@ pub struct Exports {
     pub types: BTreeSet<String>,
     /// The files, by their paths.
     pub files: BTreeMap<PathBuf, Record>,
+    /// What these are the whole outcome of.
+    #[serde(default)]
+    pub settled: Option<Settled>,
+}
+
+/// What the files of a box followed from, where nothing stood in the way of any. As long as it is so,
+/// there is nothing to do but to look whether they are in their places.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settled {
+    /// The hash of what was on the host, and of what was chosen.
+    pub asked: String,
+    /// What told the box's answers from others.
+    pub answered: u64,
 }
 
 /// What shall be on the host.

@@ -103,6 +103,10 @@ pub struct Offers {
     pub services: BTreeMap<ServiceName, Found>,
     /// Why changes are not told, where they should be.
     pub unfollowed: Option<String>,
+    /// What tells all this from other answers.
+    pub answered: u64,
+    /// Whether it is what the host knows, and was not said again.
+    pub is_same: bool,
     ids: BTreeSet<DesktopId>,
     bytes: usize,
 }
@@ -135,7 +139,10 @@ pub fn ask(
     let (mut count, mut is_done, mut is_broken) = (0, false, false);
     let mut parts = Vec::new();
     let mut take = |line: &[u8]| match serde_json::from_slice(line) {
-        Ok(Answer::Done) => is_done = true,
+        Ok(Answer::Done(answered)) => {
+            (is_done, offers.answered) = (true, answered);
+            offers.is_same = count == 0 && question.answered == Some(answered);
+        }
         _ if is_done || count > MOST_ANSWERS => {}
         Ok(Answer::Entry(entry)) => {
             count += 1;

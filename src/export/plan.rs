@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::manifest::{Exports, Look, Source};
+use super::manifest::{Exports, Look, Settled, Source};
 use super::offers::{App, Offers, Pictured, Shown};
 use super::{service, shim};
 use crate::agent::protocol::service::{Found, Service, ServiceName};
@@ -74,6 +74,8 @@ pub struct Plan {
     pub missing: Vec<String>,
     /// What the box is called in the files; `None` where they are those of before.
     pub called: Option<String>,
+    /// What it follows from; `None` where something stands in the way of a part of it.
+    pub settled: Option<Settled>,
     /// Whether pictures have to be sent that the host was thought to have.
     pub is_short: bool,
     /// The MIME types that programs open and the host does not know.

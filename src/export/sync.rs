@@ -1,16 +1,16 @@
 //! Makes the host what was chosen of a box.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::apply::{self, Done, Look};
 use super::defaults;
 use super::ground;
-use super::manifest::{Chosen, Exports, Kept};
+use super::manifest::{Chosen, Exports, Kept, Settled};
 use super::offers::{self, Offers};
-use super::plan::{self, Content, Plan, READ, Wanted};
+use super::plan::{self, Content, Ground, Plan, READ, Wanted};
 use super::refresh;
-use super::tree::{There, Tree};
+use super::tree::{Seen, There, Tree};
 use crate::agent::protocol::apps::{Icons, Question};
 use crate::boxes::error::Error;
 use crate::boxes::host::HostUser;
@@ -90,10 +90,7 @@ impl Whose {
         let mut tree = Tree::default();
         // Looked at closely, every picture may be needed anew; else those that are not as they were.
         for (file, record) in exports.files.iter().filter(|_| look == Look::Quick) {
-            let is_there = record.seen.as_ref().is_some_and(|seen| {
-                let there = tree.look(file, Some(seen));
-                there.is_ok_and(|there| there == There::File(seen.clone()))
-            });
+            let is_there = record.seen.as_ref().is_some_and(|seen| is_there(&mut tree, file, seen));
             if let (Some(source), true) = (record.source.clone(), is_there) {
                 known.entry(source.icon).or_default().insert(source.path, source.stamp);
             }
@@ -102,7 +99,17 @@ impl Whose {
         let programs = commands.values().map(|one| one.command.clone()).collect();
         let types = exports.types.clone();
         let (uid, home_is_hosts, is_followed) = (self.uid, self.home_is_hosts, self.is_followed);
-        Question { uid, home_is_hosts, icons, known, programs, services, types, is_followed }
+        Question {
+            uid,
+            home_is_hosts,
+            icons,
+            known,
+            programs,
+            services,
+            types,
+            is_followed,
+            answered: None,
+        }
     }
 }
 
@@ -132,9 +139,26 @@ pub fn plan(
     look: Look,
 ) -> Result<(Offers, Plan), Error> {
     let mut exports = whose.exports(kept).clone();
-    let ground =
+    let mut ground =
         ground::look(client, &kept.manifest, &exports).map_err(host("looking at the desktop"))?;
-    let mut offers = ask(client, signals, whose, &exports, look)?;
+    let of_box = (whose.name.as_str(), whose.uid, whose.home_is_hosts);
+    let fingerprint = |exports: &Exports, ground: &Ground| {
+        ground::fingerprint(ground, &kept.manifest, exports, &of_box)
+    };
+    let mut question = whose.question(&exports, look);
+    let settled = exports.settled.as_ref().filter(|_| look == Look::Quick && is_in_place(&exports));
+    if let Some(settled) = settled {
+        let is_same = fingerprint(&exports, &ground).as_ref() == Some(&settled.asked);
+        question.answered = is_same.then_some(settled.answered);
+    }
+    let mut offers = offers::ask(client, signals, whose.name.as_str(), &question)?;
+    if offers.is_same {
+        let mut plan = remaining(&exports, |_| true);
+        plan.called = Some(whose.name.to_string());
+        plan.settled.clone_from(&exports.settled);
+        return Ok((offers, plan));
+    }
+    ground.types = ground::types(&ground.data, &kept.manifest);
     let mut plan = plan::plan(&whose.name, &exports, &offers, &ground);
     if plan.is_short || !plan.types.is_subset(&exports.types) {
         let look = if plan.is_short { Look::Close } else { look };
@@ -142,8 +166,26 @@ pub fn plan(
         offers = ask(client, signals, whose, &exports, look)?;
         plan = plan::plan(&whose.name, &exports, &offers, &ground);
     }
+    exports.types.clone_from(&plan.types);
+    if plan.refused.is_empty() && plan.missing.is_empty() {
+        let answered = offers.answered;
+        plan.settled = fingerprint(&exports, &ground).map(|asked| Settled { asked, answered });
+    }
     whose.exports(kept).types.clone_from(&plan.types);
     Ok((offers, plan))
+}
+
+/// Whether all files are as they were put in their places.
+fn is_in_place(exports: &Exports) -> bool {
+    let mut tree = Tree::default();
+    exports.files.iter().all(|(path, record)| {
+        record.next.is_none()
+            && record.seen.as_ref().is_some_and(|seen| is_there(&mut tree, path, seen))
+    })
+}
+
+fn is_there(tree: &mut Tree, path: &Path, seen: &Seen) -> bool {
+    tree.look(path, Some(seen)).is_ok_and(|there| there == There::File(seen.clone()))
 }
 
 /// Brings about a plan, and tells the desktop.
@@ -166,13 +208,15 @@ pub fn bring_about(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> Resul
         });
         refresh::stop(units.map(|(path, _)| path));
     }
-    let called = plan.called.clone();
+    let (called, settled) = (plan.called.clone(), plan.settled.clone());
     let shims = plan.files.iter().filter(|(_, wanted)| wanted.mode != READ);
     let shims = shims.map(|(path, _)| path.clone()).collect();
     let mut done = apply::apply(kept, uuid, plan, look).map_err(&writing)?;
     let own = kept.manifest.boxes.iter_mut().find(|one| one.uuid == uuid);
-    if let (Some(own), Some(called)) = (own, called) {
-        own.called = called;
+    if let Some(own) = own {
+        own.called = called.unwrap_or(std::mem::take(&mut own.called));
+        let is_whole = done.foreign.is_empty() && done.of_others.is_empty();
+        own.settled = settled.filter(|_| is_whole);
     }
     if kept.manifest.defaults_are_due {
         kept.manifest.exports("", "", defaults::OWNER);

@@ -188,6 +188,17 @@ fn what_is_exported_follows_the_box() {
     assert_eq!(again["written"].as_array().map(Vec::len), Some(0), "{again}");
     let after = std::fs::metadata(&list).and_then(|meta| meta.modified()).expect("a time");
     assert_eq!(before, after);
+    let list: Value =
+        serde_json::from_str(&desktop.read("state/incusbox/exports.json")).expect("it");
+    assert!(list["boxes"][0]["settled"].is_object(), "the box need not say all again: {list}");
+
+    // What an entry depends on changed, itself did not.
+    name.root("mv /usr/bin/stand-in /root").succeeds();
+    desktop.export(&name, &[]).succeeds();
+    assert_eq!(desktop.files(), [""; 0], "its program is not there");
+    name.root("mv /root/stand-in /usr/bin").succeeds();
+    desktop.export(&name, &[]).succeeds();
+    assert_eq!(desktop.files().len(), 3);
 
     // An update, a new program, one that is gone.
     let update = "cd /usr/share/applications && sed 's/Edit/Draw/' org.test.Edit.desktop >draw.desktop && sed -i s/Comment=x/Comment=y/ org.test.Edit.desktop && cp /usr/share/icons/hicolor/16x16/apps/edit.png /tmp && printf more >>/usr/share/icons/hicolor/16x16/apps/edit.png";

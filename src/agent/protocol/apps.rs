@@ -52,6 +52,9 @@ pub struct Question {
     /// Whether changes of all this are to be told from now on, by the event `instance-ready`.
     #[serde(default)]
     pub is_followed: bool,
+    /// What told the last answers from others. If it still does, they are not given again.
+    #[serde(default)]
+    pub answered: Option<u64>,
 }
 
 /// Whose icons are asked for.
@@ -103,8 +106,9 @@ pub enum Answer {
     },
     /// Changes are not told, and why.
     Unfollowed(String),
-    /// That was all.
-    Done,
+    /// That was all, and what tells it from other answers; nothing else but [`Answer::Unfollowed`] was
+    /// said where that is what the host knows.
+    Done(u64),
 }
 
 /// A picture for an icon.

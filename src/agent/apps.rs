@@ -17,10 +17,10 @@ use super::icons::{self, Places};
 use super::login;
 use super::protocol::User;
 use super::protocol::apps::{
-    Answer, Bytes, Entry, Icons, MOST_ENTRIES, MOST_ENTRY, MOST_ICON, MOST_MIME, MOST_PART, OPENS,
-    Picture, Question,
+    Answer, Bytes, Entry, Icons, MOST_BUS, MOST_ENTRIES, MOST_ENTRY, MOST_ICON, MOST_MIME,
+    MOST_PART, OPENS, Picture, Question,
 };
-use crate::desktop::entry::{self, MAIN};
+use crate::desktop::entry::{self, BY_BUS, MAIN, SERVICES};
 use crate::desktop::keyfile::KeyFile;
 
 /// The most bytes of a question.
@@ -130,6 +130,8 @@ struct Search<'a, W> {
     told: usize,
     /// What they call their icons.
     icons: BTreeSet<String>,
+    /// The ids of those that the session bus starts.
+    on_bus: Vec<String>,
 }
 
 impl<'a, W: Write> Search<'a, W> {
@@ -146,6 +148,7 @@ impl<'a, W: Write> Search<'a, W> {
             seen: BTreeSet::new(),
             told: 0,
             icons: BTreeSet::new(),
+            on_bus: Vec::new(),
         }
     }
 
@@ -158,6 +161,7 @@ impl<'a, W: Write> Search<'a, W> {
         if self.told >= MOST_ENTRIES {
             self.left(Path::new("applications"), "there are too many entries")?;
         }
+        self.bus(directories)?;
         if !self.icons.is_empty() {
             self.pictures(&Places::of(directories, home.as_deref()))?;
         }
@@ -229,6 +233,9 @@ impl<'a, W: Write> Search<'a, W> {
         };
         if is_wanted {
             self.icons.extend(entry::icons(&file));
+            if file.is_true(MAIN, BY_BUS) {
+                self.on_bus.push(id.to_owned());
+            }
         }
         let program = file.get(MAIN, b"TryExec").filter(|value| !value.is_empty());
         let program = program.map(|value| PathBuf::from(OsString::from_vec(value)));
@@ -247,6 +254,20 @@ impl<'a, W: Write> Search<'a, W> {
                 self.surroundings.path.iter().map(|directory| directory.join(program)).find(can_run)
             }
         }
+    }
+
+    /// Sends how the session bus starts those programs that were noted.
+    fn bus(&mut self, directories: &[PathBuf]) -> io::Result<()> {
+        for id in std::mem::take(&mut self.on_bus) {
+            let name =
+                format!("{}/{}.service", SERVICES, id.strip_suffix(".desktop").unwrap_or(&id));
+            let mut files = directories.iter().map(|data| read(&data.join(&name), MOST_BUS));
+            let Some(bytes) = files.find_map(Result::ok) else { continue };
+            (&id, &bytes).hash(&mut self.hash);
+            let bytes = Bytes(bytes);
+            self.say(|| Answer::Bus { id, bytes })?;
+        }
+        Ok(())
     }
 
     /// Sends the pictures of all icons that were noted.

@@ -22,6 +22,7 @@ use rustix::fs::FlockOperation;
 
 use super::apps::{DEEPEST, Surroundings};
 use super::guest::{self, Guest};
+use crate::desktop::entry::SERVICES;
 use crate::sys::poll::{Interest, PollSet, growing};
 use crate::sys::{process, signals};
 
@@ -177,6 +178,7 @@ fn places(surroundings: &Surroundings) -> Vec<Place> {
         places.push((data.join("icons/hicolor"), 2));
         places.push((data.join("pixmaps"), 0));
         places.push((data.join("mime/packages"), 0));
+        places.push((data.join(SERVICES), 0));
     }
     if let Some(home) = &surroundings.home {
         places.push((home.join(".icons/hicolor"), 2));

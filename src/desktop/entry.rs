@@ -8,6 +8,10 @@ use super::keyfile::KeyFile;
 pub const MAIN: &[u8] = b"Desktop Entry";
 /// What the groups of actions are called, before the action's name.
 pub const ACTION: &[u8] = b"Desktop Action ";
+/// Whether the session bus starts it, by the name that its id is.
+pub const BY_BUS: &[u8] = b"DBusActivatable";
+/// Where files are that say how, below a data directory.
+pub const SERVICES: &str = "dbus-1/services";
 /// The most actions that are kept. The most in Debian are 14.
 const MOST_ACTIONS: usize = 30;
 /// The icons that an entry names, of its actions too.
@@ -23,10 +27,17 @@ pub fn icon(file: &KeyFile, group: &[u8]) -> Option<String> {
     Some(icon).filter(|icon| !icon.is_empty() && !icon.chars().any(char::is_control))
 }
 
+/// Whether the session bus starts the program, and nothing else can.
+pub fn is_only_on_bus(file: &KeyFile) -> bool {
+    let has_command = file.get(MAIN, b"Exec").is_some_and(|value| !value.is_empty());
+    !has_command && file.is_true(MAIN, BY_BUS)
+}
+
 /// The actions that can be run, by their names.
 pub fn actions(file: &KeyFile) -> Vec<Vec<u8>> {
     let mut actions: Vec<Vec<u8>> = Vec::new();
     let groups: BTreeSet<&[u8]> = file.groups().into_iter().collect();
+    let is_on_bus = is_only_on_bus(file);
     for name in names(file, b"Actions") {
         let group = [ACTION, &name].concat();
         if actions.len() == MOST_ACTIONS || !groups.contains(&*group) {
@@ -34,7 +45,7 @@ pub fn actions(file: &KeyFile) -> Vec<Vec<u8>> {
         }
         let has = |key: &[u8]| file.get(&group, key).is_some_and(|value| !value.is_empty());
         let is_plain = name.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b));
-        if is_plain && has(b"Exec") && has(b"Name") && !actions.contains(&name) {
+        if is_plain && (has(b"Exec") || is_on_bus) && has(b"Name") && !actions.contains(&name) {
             actions.push(name);
         }
     }

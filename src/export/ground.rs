@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::manifest::{Exports, Manifest};
 use super::plan::{Ground, UNITS};
-use crate::desktop::hosted::digest;
+use crate::desktop::entry::SERVICES;
 use crate::desktop::hosted::mime::{Known, PACKAGES};
+use crate::desktop::hosted::{bus, digest};
 use crate::incus::Client;
 
 /// How deep directories of entries are looked into.
@@ -20,7 +21,12 @@ const DEEPEST: usize = 6;
 ///
 /// # Errors
 /// When there is no home, or `incusbox-run` is not beside this program.
-pub fn look(client: &Client, manifest: &Manifest, exports: &Exports) -> io::Result<Ground> {
+pub fn look(
+    client: &Client,
+    manifest: &Manifest,
+    exports: &Exports,
+    is_on_bus: bool,
+) -> io::Result<Ground> {
     let data = data_home()?;
     let own = data.join("applications");
     let mut ids = BTreeSet::new();
@@ -43,7 +49,9 @@ pub fn look(client: &Client, manifest: &Manifest, exports: &Exports) -> io::Resu
         .filter(|entry| !is_ours(&entry.path()))
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
+    let mut buses = is_on_bus.then(|| names_on_bus(&data, &directories, is_ours));
     let own_units = data.join(UNITS);
+    let own_buses = data.join(SERVICES);
     // Also those of other boxes that somebody took away just now.
     let others = manifest.boxes.iter().filter(|one| one.uuid != exports.uuid);
     for path in others.flat_map(|one| one.files.keys()) {
@@ -51,6 +59,10 @@ pub fn look(client: &Client, manifest: &Manifest, exports: &Exports) -> io::Resu
         match path.parent() {
             Some(parent) if parent == own => drop(ids.insert(file.to_owned())),
             Some(parent) if parent == own_units => drop(units.insert(file.to_owned())),
+            Some(parent) if parent == own_buses => {
+                let stem = file.strip_suffix(".service").unwrap_or(file).to_owned();
+                buses.iter_mut().for_each(|names| names.extend([stem.clone()]));
+            }
             _ => {}
         }
     }
@@ -58,7 +70,33 @@ pub fn look(client: &Client, manifest: &Manifest, exports: &Exports) -> io::Resu
     let implied = client.daemon().implied_project();
     let project = named.filter(|project| implied.as_deref() != Some(project));
     let project = project.map(str::to_owned);
-    Ok(Ground { data, runner: runner()?, ids, units, types: None, project })
+    Ok(Ground { data, runner: runner()?, ids, units, buses, types: None, project })
+}
+
+/// The names that the session bus starts something for, but for what is ours.
+///
+/// Source: dbus-daemon(1), `standard_session_servicedirs`.
+fn names_on_bus(
+    own: &Path,
+    directories: &[PathBuf],
+    is_ours: impl Fn(&Path) -> bool,
+) -> BTreeSet<String> {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let fixed = ["/usr/local/share", "/usr/share"].map(PathBuf::from);
+    let places: BTreeSet<PathBuf> = runtime
+        .into_iter()
+        .chain(directories.iter().cloned())
+        .chain(fixed)
+        .chain([own.into()])
+        .collect();
+    places
+        .iter()
+        .filter_map(|place| std::fs::read_dir(place.join(SERVICES)).ok())
+        .flat_map(|there| there.flatten())
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "service") && !is_ours(path))
+        .filter_map(|path| bus::name_in(&std::fs::read(path).ok()?))
+        .collect()
 }
 
 /// The files that say what types of files there are: those of data bases, by the directories they are
@@ -110,8 +148,8 @@ pub fn fingerprint(
     let files: Vec<_> = bases.into_iter().flatten().chain(packages).collect();
     let files: Vec<_> = files.iter().map(|path| (path, stamp(path))).collect();
     let own = std::env::current_exe().ok();
-    let Ground { data, runner, ids, units, types: _, project } = ground;
-    let host = (data, runner, ids, units, project, files, own.as_ref().and_then(stamp));
+    let Ground { data, runner, ids, units, buses, types: _, project } = ground;
+    let host = (data, runner, ids, units, buses, project, files, own.as_ref().and_then(stamp));
     let chosen = (&exports.chosen, &exports.types);
     Some(digest(&serde_json::to_vec(&(of_box, host, chosen)).ok()?))
 }

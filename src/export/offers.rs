@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::locale;
 use crate::agent::protocol::apps::{
-    Answer, Entry, MOST_ENTRIES, MOST_ENTRY, MOST_ICON, MOST_MIME, MOST_PART, Picture, Question,
+    Answer, Bytes, Entry, MOST_BUS, MOST_ENTRIES, MOST_ENTRY, MOST_ICON, MOST_MIME, MOST_PART,
+    Picture, Question,
 };
 use crate::agent::protocol::service::{Found, ServiceName};
 use crate::boxes::error::Error;
@@ -64,6 +65,8 @@ pub struct App {
     pub types: Vec<String>,
     /// What its windows say that they belong to; empty where the entry does not say.
     pub class: String,
+    /// Whether the session bus starts it, and nothing else can.
+    pub is_only_on_bus: bool,
     /// The entry.
     pub bytes: Vec<u8>,
 }
@@ -97,6 +100,8 @@ pub struct Offers {
     pub pictures: BTreeMap<String, Vec<Pictured>>,
     /// Files that say what types are that were asked for.
     pub packages: Vec<Vec<u8>>,
+    /// Files that say how the session bus starts programs, by the ids of these.
+    pub buses: BTreeMap<String, Vec<u8>>,
     /// Where the commands are that were asked for, by what they were asked for as.
     pub programs: BTreeMap<String, Option<String>>,
     /// The services that were asked for.
@@ -161,6 +166,13 @@ pub fn ask(
             count += 1;
             offers.add_package(&path, std::mem::take(&mut parts));
         }
+        Ok(Answer::Bus { id, bytes: Bytes(bytes) }) if bytes.len() <= MOST_BUS => {
+            count += 1;
+            offers.bytes += bytes.len();
+            if offers.bytes <= MOST_BYTES && id.len() <= MOST_PATH {
+                offers.buses.insert(id, bytes);
+            }
+        }
         Ok(Answer::Program { name, path }) if question.programs.contains(&name) => {
             count += 1;
             offers.programs.insert(name, path.filter(|path| path.len() <= MOST_PATH));
@@ -171,9 +183,10 @@ pub fn ask(
             offers.services.insert(wanted, if is_sound { found } else { Found::Absent });
         }
         Ok(Answer::Unfollowed(why)) => offers.unfollowed = Some(short(why.as_bytes())),
-        Ok(Answer::Part(_) | Answer::Program { .. } | Answer::Service { .. }) | Err(_) => {
-            is_broken = true
-        }
+        Ok(
+            Answer::Part(_) | Answer::Bus { .. } | Answer::Program { .. } | Answer::Service { .. },
+        )
+        | Err(_) => is_broken = true,
     };
     let ended = setup::ask(client, signals, name, "apps", &bytes, Some(PATIENCE), &mut take);
     let ended = ended.map_err(|error| match error {
@@ -277,10 +290,10 @@ impl App {
         if !is_program || file.is_true(MAIN, b"Hidden") || !said.is_there {
             return Ok(None);
         }
-        let by_bus = file.is_true(MAIN, b"DBusActivatable");
+        let is_only_on_bus = entry::is_only_on_bus(&file);
         match file.get(MAIN, b"Exec").filter(|value| !value.is_empty()) {
             Some(value) => drop(Exec::parse(&value).map_err(|error| told(&error))?),
-            None if by_bus => {}
+            None if is_only_on_bus => {}
             None => return Err("it has no `Exec`".to_owned()),
         }
         let name = text(b"Name");
@@ -305,6 +318,7 @@ impl App {
                 .filter_map(|name| String::from_utf8(name).ok())
                 .collect(),
             class: String::from_utf8_lossy(&class).into_owned(),
+            is_only_on_bus,
             bytes,
         }))
     }
@@ -318,7 +332,6 @@ fn short(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::protocol::apps::Bytes;
 
     fn offers(id: &str, file: &str, is_there: bool) -> Offers {
         let mut offers = Offers::default();

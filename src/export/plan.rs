@@ -8,6 +8,8 @@ use super::manifest::{Exports, Look, Settled, Source};
 use super::offers::{App, Offers, Pictured, Shown};
 use super::{service, shim};
 use crate::agent::protocol::service::{Found, Service, ServiceName};
+use crate::desktop::entry::SERVICES;
+use crate::desktop::hosted::bus;
 use crate::desktop::hosted::digest;
 use crate::desktop::hosted::entry::{self, Subject};
 use crate::desktop::hosted::mime::{self, Definitions, Known};
@@ -35,6 +37,9 @@ pub struct Ground {
     pub ids: BTreeSet<String>,
     /// The names of the user's units that are not this box's.
     pub units: BTreeSet<String>,
+    /// The names that the session bus starts something for which is not this box's; `None` where
+    /// the box is not on the host's bus.
+    pub buses: Option<BTreeSet<String>>,
     /// What types of files there are; `None` where nothing tells.
     pub types: Option<Known>,
     /// The project, where `incusbox-run` has to be told.
@@ -199,8 +204,16 @@ impl Plan {
             None if own_id != app.id => name.as_str(),
             None => "",
         };
+        let on_bus = match own_id == app.id {
+            true => bus_file(from, app, look),
+            false => Err("its id is another one on the host".to_owned()),
+        };
+        if let (true, Err(why)) = (app.is_only_on_bus, &on_bus) {
+            return Err(format!("it has no `Exec`, only the bus starts it, and {why}"));
+        }
         let subject = Subject {
             name,
+            is_on_bus: on_bus.is_ok(),
             project: ground.project.as_deref(),
             id: &app.id,
             path: &app.path,
@@ -222,6 +235,9 @@ impl Plan {
             }
         }
         self.add(&applications.join(own_id.as_str()), bytes, READ, user.clone());
+        if let Ok((path, bytes)) = on_bus {
+            self.add(&path, bytes, READ, user.clone());
+        }
         self.add_types(from, app, user);
         Ok(())
     }
@@ -261,6 +277,24 @@ impl Plan {
         let users = [user].into();
         let wanted = Wanted { content: Content::Bytes(bytes.into()), mode, users, source: None };
         self.files.insert(path.to_owned(), wanted);
+    }
+}
+
+/// The file by which the host's session bus starts the program, and where it goes.
+fn bus_file(from: &Basis<'_>, app: &App, look: &Look) -> Result<(PathBuf, Vec<u8>), String> {
+    let Basis { name, offers, ground, .. } = *from;
+    let (project, runner, flags) = (ground.project.as_deref(), &*ground.runner, &*look.flags);
+    let own = bus::name(&app.id)?;
+    let file = offers.buses.get(app.id.as_str()).ok_or("the bus there knows no service for it")?;
+    match &ground.buses {
+        None => Err("the box is not on the host's bus (the switch `bus`)".to_owned()),
+        Some(known) if known.contains(own) => {
+            Err("the host's bus starts something else by its name".to_owned())
+        }
+        Some(_) => {
+            let bytes = bus::rewritten(file, own, &bus::Subject { name, project, runner, flags })?;
+            Ok((ground.data.join(SERVICES).join(format!("{own}.service")), bytes))
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::ground;
+use crate::desktop::entry::SERVICES;
 use crate::desktop::hosted::mime;
 
 /// The longest that a tool may take.
@@ -15,12 +16,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub fn refresh<'a>(data: &Path, changed: impl Iterator<Item = &'a Path>) -> Vec<String> {
     let (theme, applications) = (data.join("icons/hicolor"), data.join("applications"));
     let (mime, packages) = (data.join("mime"), data.join(mime::PACKAGES));
-    let [mut has_icons, mut has_types, mut has_entries, mut has_units] = [false; 4];
+    let [mut has_icons, mut has_types, mut has_entries, mut has_units, mut has_buses] = [false; 5];
+    let buses = data.join(SERVICES);
     for path in changed {
         has_icons |= path.starts_with(&theme);
         has_types |= path.starts_with(&packages);
         has_entries |= path.starts_with(&applications);
         has_units |= ground::is_unit(path);
+        has_buses |= path.starts_with(&buses);
     }
     let mut wrong = Vec::new();
     if has_icons {
@@ -45,6 +48,17 @@ pub fn refresh<'a>(data: &Path, changed: impl Iterator<Item = &'a Path>) -> Vec<
     }
     if has_units && has_manager() {
         run("systemctl", &["--user", "daemon-reload"]);
+    }
+    if has_buses && std::env::var_os("DBUS_SESSION_BUS_ADDRESS").is_some() {
+        // It does not see a directory that is new.
+        let call = [
+            "--session",
+            "--type=method_call",
+            "--dest=org.freedesktop.DBus",
+            "/org/freedesktop/DBus",
+            "org.freedesktop.DBus.ReloadConfig",
+        ];
+        run("dbus-send", &call);
     }
     let is_kde = ground::is_kde(&ground::desktops());
     if (has_entries || has_types) && is_kde {

@@ -12,6 +12,8 @@ use super::plan::{self, Content, Ground, Plan, READ, Wanted};
 use super::refresh;
 use super::tree::{Seen, There, Tree};
 use crate::agent::protocol::apps::{Icons, Question};
+use crate::agent::protocol::desktop::Switch;
+use crate::boxes::desktop;
 use crate::boxes::error::Error;
 use crate::boxes::host::HostUser;
 use crate::incus::Client;
@@ -34,6 +36,8 @@ pub struct Whose {
     pub uid: u32,
     /// Whether that user's home is the one on the host.
     pub home_is_hosts: bool,
+    /// Whether programs in it are on the host's session bus.
+    pub is_on_bus: bool,
     /// Whether it is to tell of changes from now on.
     pub is_followed: bool,
 }
@@ -67,6 +71,7 @@ impl Whose {
             uuid: there.uuid().to_owned(),
             uid: user.as_ref().map_or(0, |user| user.uid),
             home_is_hosts: user.is_some_and(|user| user.has_home_of(there)),
+            is_on_bus: desktop::on(there).is_some_and(|on| on.contains(&Switch::Bus)),
             is_followed: false,
         })
     }
@@ -139,8 +144,8 @@ pub fn plan(
     look: Look,
 ) -> Result<(Offers, Plan), Error> {
     let mut exports = whose.exports(kept).clone();
-    let mut ground =
-        ground::look(client, &kept.manifest, &exports).map_err(host("looking at the desktop"))?;
+    let mut ground = ground::look(client, &kept.manifest, &exports, whose.is_on_bus)
+        .map_err(host("looking at the desktop"))?;
     let of_box = (whose.name.as_str(), whose.uid, whose.home_is_hosts);
     let fingerprint = |exports: &Exports, ground: &Ground| {
         ground::fingerprint(ground, &kept.manifest, exports, &of_box)

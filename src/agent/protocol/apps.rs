@@ -19,6 +19,9 @@ pub const MOST_ICON: usize = 4 << 20;
 /// The most bytes of a picture in one answer.
 pub const MOST_PART: usize = 128 << 10;
 
+/// The most bytes of a file that says how the session bus starts a program.
+pub const MOST_BUS: usize = 16 << 10;
+
 /// The most bytes of a file that says what MIME types are. The largest of distributions have 3 MB.
 pub const MOST_MIME: usize = 8 << 20;
 
@@ -89,6 +92,13 @@ pub enum Answer {
     Mime {
         /// Its path in the box.
         path: String,
+    },
+    /// How the session bus starts the program with this id, if its icon was asked for.
+    Bus {
+        /// The id.
+        id: String,
+        /// The file that says so.
+        bytes: Bytes,
     },
     /// A command that was asked for.
     Program {

@@ -5,7 +5,7 @@
 //! the lines it was, byte for byte.
 
 use super::digest;
-use crate::desktop::entry::{ACTION, MAIN, actions, icon, names};
+use crate::desktop::entry::{ACTION, BY_BUS, MAIN, actions, icon, is_only_on_bus, names};
 use crate::desktop::exec::{Code, Exec, Part, Word};
 use crate::desktop::keyfile::{KeyFile, Pair, Revised};
 use crate::desktop::unescape;
@@ -83,6 +83,8 @@ pub struct Subject<'a> {
     pub runner: &'a str,
     /// Whether windows of its class are this entry's, and not the host's program's.
     pub has_windows: bool,
+    /// Whether the host's session bus starts it by its name.
+    pub is_on_bus: bool,
     /// What is put behind every name, so that two programs are told apart; may be empty.
     pub label: &'a str,
     /// More arguments for the program.
@@ -102,6 +104,10 @@ pub fn rewritten(
     file.tidy();
     let (said_actions, said_types) = (names(&file, b"Actions"), names(&file, b"MimeType"));
     let (actions, types) = (actions(&file), types(&said_types));
+    let (is_only_on_bus, implements) = (is_only_on_bus(&file), names(&file, b"Implements"));
+    if is_only_on_bus && !subject.is_on_bus {
+        return Err("it has no `Exec`, only the bus starts it".to_owned());
+    }
     let groups: Vec<Vec<u8>> = std::iter::once(MAIN.to_vec())
         .chain(actions.iter().map(|action| [ACTION, action].concat()))
         .collect();
@@ -114,18 +120,16 @@ pub fn rewritten(
     file.revise(revised);
     let main_icon = said.first().and_then(|(_, icon)| icon.clone());
     for (group, (exec, own_icon)) in groups.iter().zip(said) {
-        // A program that the bus starts needs no command for it; ours does.
-        let Some(exec) = exec.filter(|exec| !exec.is_empty()) else {
-            return Err("it has no `Exec`, only the bus starts it".to_owned());
-        };
-        let exec = Exec::parse(&exec).map_err(|error| error.to_string())?;
-        let words = command(
-            exec,
-            subject,
-            directory.as_deref(),
-            own_icon.as_deref().or(main_icon.as_deref()),
-        )?;
-        file.set(group, b"Exec", words.to_value().as_bytes());
+        match exec.filter(|exec| !exec.is_empty()) {
+            Some(exec) => {
+                let exec = Exec::parse(&exec).map_err(|error| error.to_string())?;
+                let icon = own_icon.as_deref().or(main_icon.as_deref());
+                let words = command(exec, subject, directory.as_deref(), icon)?;
+                file.set(group, b"Exec", words.to_value().as_bytes());
+            }
+            None if is_only_on_bus => {}
+            None => return Err("it has no `Exec`".to_owned()),
+        }
         match own_icon.as_deref() {
             Some(name) => {
                 let name = on_host(name).unwrap_or_else(|| ANY_ICON.to_owned());
@@ -155,6 +159,16 @@ pub fn rewritten(
         if list != said {
             let list: Vec<u8> = list.iter().flat_map(|one| [one, &b";"[..]].concat()).collect();
             file.set(MAIN, key, &list);
+        }
+    }
+    // One with a command is started by that, which looks at what it opens.
+    if is_only_on_bus {
+        file.set(MAIN, BY_BUS, b"true");
+        let is_letter = |b: &u8| b.is_ascii_alphanumeric() || b"-_.".contains(b);
+        let implements = implements.iter().filter(|name| name.iter().all(is_letter));
+        let list: Vec<u8> = implements.flat_map(|one| [one, &b";"[..]].concat()).collect();
+        if !list.is_empty() {
+            file.set(MAIN, b"Implements", &list);
         }
     }
     if !subject.label.is_empty() {

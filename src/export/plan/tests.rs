@@ -24,6 +24,7 @@ fn offers(id: &str, pictures: Vec<Pictured>) -> Offers {
         icons: vec!["edit".to_owned()],
         types: vec!["text/plain".to_owned(), "application/x-foo".to_owned()],
         class: String::new(),
+        is_only_on_bus: false,
         bytes: ENTRY.as_bytes().to_vec(),
     };
     let mut offers = Offers::default();
@@ -38,6 +39,7 @@ fn ground(ids: &[&str]) -> Ground {
         runner: "/usr/bin/incusbox-run".to_owned(),
         ids: ids.iter().map(|id| (*id).to_owned()).collect(),
         units: BTreeSet::new(),
+        buses: Some(BTreeSet::new()),
         types: Some(Known::default()),
         project: None,
     }
@@ -119,6 +121,38 @@ fn a_type_that_the_host_lacks_is_the_programs_own_file() {
 
     let none = Ground { types: None, ..ground(&[]) };
     assert_eq!(paths(&plan(&dev(), &exports, &offers, &none)), ["/d/applications/a.desktop"]);
+}
+
+#[test]
+fn the_bus_starts_a_program_by_its_name_unless_that_is_taken() {
+    let mut offers = offers("org.edit.App.desktop", Vec::new());
+    let service = "[D-BUS Service]\nName=org.edit.App\nExec=/usr/bin/edit --service\n";
+    offers.buses.insert("org.edit.App.desktop".to_owned(), service.into());
+    let (entry, own) =
+        ("/d/applications/org.edit.App.desktop", "/d/dbus-1/services/org.edit.App.service");
+    let made = plan(&dev(), &all(), &offers, &ground(&[]));
+    assert_eq!(paths(&made), [entry, own]);
+    assert!(
+        text(&made, own)
+            .ends_with("Exec=/usr/bin/incusbox-run --notify dev -- /usr/bin/edit --service\n")
+    );
+    assert!(!text(&made, entry).contains("DBusActivatable"), "its command looks at what it opens");
+
+    let taken = Ground { buses: Some(["org.edit.App".to_owned()].into()), ..ground(&[]) };
+    let alone = Ground { buses: None, ..ground(&[]) };
+    for ground in [&taken, &alone] {
+        assert_eq!(paths(&plan(&dev(), &all(), &offers, ground)), [entry]);
+    }
+    let renamed = plan(&dev(), &all(), &offers, &ground(&["org.edit.App.desktop"]));
+    assert_eq!(paths(&renamed), ["/d/applications/incusbox.dev.org.edit.App.desktop"]);
+
+    // Without a command of its own it needs the bus.
+    offers.apps[0].bytes = ENTRY.replace("Exec=edit %f", "DBusActivatable=true").into();
+    offers.apps[0].is_only_on_bus = true;
+    let made = plan(&dev(), &all(), &offers, &ground(&[]));
+    assert!(text(&made, entry).contains("DBusActivatable=true\n"), "{}", text(&made, entry));
+    let refused = plan(&dev(), &all(), &offers, &taken).refused;
+    assert!(refused[0].1.contains("something else by its name"), "{refused:?}");
 }
 
 #[test]

@@ -59,6 +59,7 @@ pub fn launcher(session: &Session) {
     assert!(noted.contains("`/etc/hostname` is on the host"), "{noted}");
 
     here("incusbox unexport dev --all; rm ~/.config/mimeapps.list").succeeds();
+    by_the_bus(session);
     from_inside(session);
     let left = here(
         "find ~/.local/share -name '*.desktop' -o -name '*mimeapps.list' -o -name 'incusbox.*'",
@@ -66,6 +67,54 @@ pub fn launcher(session: &Session) {
     assert_eq!(left.succeeds().stdout, "");
     assert_eq!(here(TYPES).succeeds().stdout, "text/plain\n".repeat(3));
     session.host.root("mv /root/foot.desktop /usr/share/applications").succeeds();
+}
+
+/// A program that only the session bus starts.
+const ON_BUS: &str = r##"sudo sh -c '
+cat >/usr/local/bin/on-bus <<END
+#!/usr/bin/python3
+import os, socket
+from gi.repository import Gio
+def note(what):
+    with open(os.path.expanduser("~/opened"), "a") as file:
+        file.write(socket.gethostname() + " " + what + "\n")
+app = Gio.Application(application_id="org.test.Bus", flags=Gio.ApplicationFlags.IS_SERVICE | Gio.ApplicationFlags.HANDLES_OPEN, inactivity_timeout=500)
+app.connect("activate", lambda app: note("activated"))
+app.connect("open", lambda app, files, *rest: note(files[0].get_path()))
+app.run([])
+END
+chmod +x /usr/local/bin/on-bus
+mkdir -p /usr/share/dbus-1/services
+printf "[D-BUS Service]\nName=org.test.Bus\nExec=/usr/local/bin/on-bus\nSystemdService=x.service\n" >/usr/share/dbus-1/services/org.test.Bus.service
+printf "[Desktop Entry]\nType=Application\nName=On the bus\nDBusActivatable=true\nMimeType=application/x-incusbox-note;\nActions=new;\n[Desktop Action new]\nName=New\n" >/usr/share/applications/org.test.Bus.desktop'"##;
+
+fn by_the_bus(session: &Session) {
+    session.inside(ON_BUS).succeeds();
+    let told = session.here("incusbox export dev --app org.test.Bus").succeeds();
+    assert!(told.stdout.contains("/dbus-1/services/org.test.Bus.service"), "{told:#?}");
+    let opened =
+        "timeout 20 sh -c 'until [ -e ~/opened ]; do sleep 0.1; done'; cat ~/opened; rm ~/opened";
+    let told = session.here(&format!("gapplication launch org.test.Bus; {opened}"));
+    assert_eq!(told.stdout, "dev activated\n", "{told:#?}");
+    let open = "gio mime application/x-incusbox-note org.test.Bus.desktop >/dev/null; echo note >~/here.ibxnote; gio open ~/here.ibxnote";
+    let told =
+        session.here(&format!("{open}; {opened}; rm ~/here.ibxnote ~/.config/mimeapps.list"));
+    assert!(
+        told.stdout.starts_with("dev /") && told.stdout.ends_with("/here.ibxnote\n"),
+        "{told:#?}"
+    );
+    // With a command it is started by that; others still reach it by its name.
+    session
+        .inside("sudo sed -i 's/^DBusActivatable/Exec=on-bus\\n&/' /usr/share/applications/org.test.Bus.desktop")
+        .succeeds();
+    let told = session.here(&format!(
+        "incusbox export dev >/dev/null; grep -c DBusActivatable ~/.local/share/applications/org.test.Bus.desktop; gapplication launch org.test.Bus; {opened}"
+    ));
+    assert_eq!(told.stdout, "0\ndev activated\n", "{told:#?}");
+    session.here("incusbox unexport dev --all").succeeds();
+    let names = "gdbus call --session --dest org.freedesktop.DBus --object-path /org/freedesktop/DBus --method org.freedesktop.DBus.ListActivatableNames";
+    let told = session.here(names).succeeds().stdout;
+    assert!(told.contains("org.freedesktop.") && !told.contains("org.test.Bus"), "{told}");
 }
 
 /// Exports that are asked for in the box.

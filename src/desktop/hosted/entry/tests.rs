@@ -44,6 +44,7 @@ fn subject<'a>(name: &'a BoxName, id: &'a DesktopId) -> Subject<'a> {
         path: "/usr/share/applications/org.edit.desktop",
         runner: "/usr/bin/incusbox-run",
         has_windows: true,
+        is_on_bus: false,
         label: "",
         flags: &[],
     }
@@ -151,6 +152,21 @@ fn what_cannot_be_run_says_why() {
     let bus = reason("DBusActivatable=true").expect_err("no");
     assert_eq!(bus, "it has no `Exec`, only the bus starts it");
     assert_eq!(reason("Exec=a\nPath=b").expect_err("no"), "its `Path` is no path");
+}
+
+#[test]
+fn what_only_the_bus_starts_is_started_by_it() {
+    let file = "[Desktop Entry]\nType=Application\nName=x\nDBusActivatable=true\nImplements=org.x.Y;a b;\nActions=new;\nExec[de]=rm\n[Desktop Action new]\nName=New\n";
+    let made = of(file, |subject| subject.is_on_bus = true).expect("an entry");
+    assert!(!made.contains("Exec"), "{made}");
+    for line in ["DBusActivatable=true", "Implements=org.x.Y;", "[Desktop Action new]"] {
+        assert!(made.lines().any(|own| own == line), "{line}: {made}");
+    }
+    let with = of(&format!("{file}Exec=y\n").replace("Name=x\n", "Name=x\nExec=x\n"), |subject| {
+        subject.is_on_bus = true;
+    });
+    let with = with.expect("an entry");
+    assert!(with.contains("Exec=") && !with.contains("DBusActivatable"), "{with}");
 }
 
 #[test]

@@ -17,8 +17,8 @@ use super::icons::{self, Places};
 use super::login;
 use super::protocol::User;
 use super::protocol::apps::{
-    Answer, Bytes, Entry, Icons, MOST_BUS, MOST_ENTRIES, MOST_ENTRY, MOST_ICON, MOST_MIME,
-    MOST_PART, OPENS, Picture, Question,
+    Answer, Bytes, Entry, Icons, MOST_BUS, MOST_ENTRIES, MOST_ENTRY, MOST_ICON, MOST_MANUAL,
+    MOST_MIME, MOST_PART, OPENS, Picture, Question,
 };
 use crate::desktop::entry::{self, BY_BUS, MAIN, SERVICES};
 use crate::desktop::keyfile::KeyFile;
@@ -169,10 +169,7 @@ impl<'a, W: Write> Search<'a, W> {
             self.types(directories, &question.types)?;
         }
         for name in &question.programs {
-            let path = self.program(Path::new(name));
-            let path = path.and_then(|path| path.into_os_string().into_string().ok());
-            (name, &path).hash(&mut self.hash);
-            self.say(|| Answer::Program { name: name.clone(), path })?;
+            self.command(name)?;
         }
         for wanted in &question.services {
             let found = super::service::look(wanted, question.uid);
@@ -254,6 +251,31 @@ impl<'a, W: Write> Search<'a, W> {
                 self.surroundings.path.iter().map(|directory| directory.join(program)).find(can_run)
             }
         }
+    }
+
+    /// Sends where a command is, and what belongs to it.
+    fn command(&mut self, name: &str) -> io::Result<()> {
+        let path = self.program(Path::new(name));
+        let path = path.and_then(|path| path.into_os_string().into_string().ok());
+        let called = Path::new(name).file_name().and_then(OsStr::to_str).unwrap_or_default();
+        let data = &self.surroundings.directories;
+        let page = data.iter().find_map(|data| manual(&data.join("man"), called));
+        let is_completed = data.iter().any(|data| {
+            let there = data.join("bash-completion/completions");
+            let mut names =
+                [called.to_owned(), format!("{called}.bash"), format!("_{called}")].into_iter();
+            names.any(|name| there.join(name).exists())
+        });
+        let stamp = page.as_deref().map(icons::stamp);
+        (name, &path, &page, stamp, is_completed).hash(&mut self.hash);
+        let mut manual = None;
+        if let Some(page) = page {
+            let is_sent = self.parts(&page, MOST_MANUAL, |_| true)?;
+            let file = page.file_name().and_then(OsStr::to_str).map(str::to_owned);
+            manual = file.filter(|_| is_sent);
+        }
+        let name = name.to_owned();
+        self.say(|| Answer::Program { name, path, manual, is_completed })
     }
 
     /// Sends how the session bus starts those programs that were noted.
@@ -344,6 +366,20 @@ impl<'a, W: Write> Search<'a, W> {
             None => Ok(()),
         }
     }
+}
+
+/// A command's page in a tree of manual pages.
+fn manual(tree: &Path, called: &str) -> Option<PathBuf> {
+    let begin = format!("{called}.");
+    ["man1", "man8", "man6"].into_iter().find_map(|section| {
+        let there = std::fs::read_dir(tree.join(section)).ok()?;
+        let names = there.flatten().map(|entry| entry.file_name());
+        let is_it = |name: &OsString| {
+            let rest = name.to_str().and_then(|name| name.strip_prefix(&begin));
+            rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        names.filter(is_it).min().map(|name| tree.join(section).join(name))
+    })
 }
 
 /// Whether one of these is the value of an attribute in a file of XML. What it means is the host's

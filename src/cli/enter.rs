@@ -77,7 +77,7 @@ pub fn enter(matches: &ArgMatches) -> Result<ExitCode, Error> {
     Ok(become_run(words))
 }
 
-fn project(matches: &ArgMatches) -> Vec<OsString> {
+pub fn project(matches: &ArgMatches) -> Vec<OsString> {
     let named = matches.get_one::<String>("project");
     named.map(|name| format!("--project={name}").into()).into_iter().collect()
 }
@@ -134,7 +134,7 @@ fn become_run(words: Vec<OsString>) -> ExitCode {
 }
 
 /// `incusbox-run` beside this program, else on the PATH.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     let own = std::env::current_exe().ok();
     let beside = own.as_deref().and_then(|own| own.parent()).map(|at| at.join("incusbox-run"));
     beside.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from("incusbox-run"))

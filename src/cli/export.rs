@@ -371,7 +371,7 @@ fn check_commands(matches: &ArgMatches, offers: &Offers, name: &BoxName) -> Resu
         }
     }
     let mut commands = matches.get_many::<String>("bin").unwrap_or_default();
-    match commands.find(|command| !matches!(offers.programs.get(*command), Some(Some(_)))) {
+    match commands.find(|command| !offers.programs.contains_key(*command)) {
         Some(command) => Err(Error::Usage(format!(
             "`{name}` has no command `{command}`\nlook for it there: incusbox run {name} -- sh -c 'command -v {command}'"
         ))),

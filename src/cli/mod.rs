@@ -6,6 +6,7 @@
 mod adopt;
 mod apps;
 mod ask;
+mod complete;
 mod create;
 mod doctor;
 mod enter;
@@ -73,6 +74,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { name: "upgrade", define: upgrade::define, run: upgrade::run },
     Subcommand { name: "setup", define: setup::define, run: setup::run },
     Subcommand { name: "doctor", define: doctor::define, run: doctor::run },
+    Subcommand { name: "complete", define: complete::define, run: complete::run },
     Subcommand { name: "session", define: session::define, run: session::run },
 ];
 

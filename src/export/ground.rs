@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::beside;
 use super::manifest::{Exports, Manifest};
 use super::plan::{Ground, UNITS};
 use crate::desktop::entry::SERVICES;
@@ -50,12 +51,16 @@ pub fn look(
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect();
     let mut buses = is_on_bus.then(|| names_on_bus(&data, &directories, is_ours));
+    let mut beside = files_beside(&data, is_ours);
     let own_units = data.join(UNITS);
     let own_buses = data.join(SERVICES);
     // Also those of other boxes that somebody took away just now.
     let others = manifest.boxes.iter().filter(|one| one.uuid != exports.uuid);
     for path in others.flat_map(|one| one.files.keys()) {
         let Some(file) = path.file_name().and_then(|file| file.to_str()) else { continue };
+        if beside::DIRECTORIES.iter().any(|below| path.starts_with(data.join(below))) {
+            beside.insert(path.clone());
+        }
         match path.parent() {
             Some(parent) if parent == own => drop(ids.insert(file.to_owned())),
             Some(parent) if parent == own_units => drop(units.insert(file.to_owned())),
@@ -70,7 +75,17 @@ pub fn look(
     let implied = client.daemon().implied_project();
     let project = named.filter(|project| implied.as_deref() != Some(project));
     let project = project.map(str::to_owned);
-    Ok(Ground { data, runner: runner()?, ids, units, buses, types: None, project })
+    Ok(Ground { data, runner: runner()?, ids, units, beside, buses, types: None, project })
+}
+
+/// Manual pages and completions of the user's own.
+fn files_beside(data: &Path, is_ours: impl Fn(&Path) -> bool) -> BTreeSet<PathBuf> {
+    beside::DIRECTORIES
+        .iter()
+        .filter_map(|below| std::fs::read_dir(data.join(below)).ok())
+        .flat_map(|there| there.flatten().map(|entry| entry.path()))
+        .filter(|path| !is_ours(path))
+        .collect()
 }
 
 /// The names that the session bus starts something for, but for what is ours.
@@ -148,8 +163,9 @@ pub fn fingerprint(
     let files: Vec<_> = bases.into_iter().flatten().chain(packages).collect();
     let files: Vec<_> = files.iter().map(|path| (path, stamp(path))).collect();
     let own = std::env::current_exe().ok();
-    let Ground { data, runner, ids, units, buses, types: _, project } = ground;
-    let host = (data, runner, ids, units, buses, project, files, own.as_ref().and_then(stamp));
+    let Ground { data, runner, ids, units, beside, buses, types: _, project } = ground;
+    let host =
+        (data, runner, ids, units, beside, buses, project, files, own.as_ref().and_then(stamp));
     let chosen = (&exports.chosen, &exports.types);
     Some(digest(&serde_json::to_vec(&(of_box, host, chosen)).ok()?))
 }

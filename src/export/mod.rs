@@ -4,6 +4,7 @@
 //! has types of its own.
 
 pub mod apply;
+mod beside;
 mod defaults;
 pub mod ground;
 mod locale;

@@ -102,8 +102,8 @@ pub struct Offers {
     pub packages: Vec<Vec<u8>>,
     /// Files that say how the session bus starts programs, by the ids of these.
     pub buses: BTreeMap<String, Vec<u8>>,
-    /// Where the commands are that were asked for, by what they were asked for as.
-    pub programs: BTreeMap<String, Option<String>>,
+    /// The commands that were asked for and are there, by what they were asked for as.
+    pub programs: BTreeMap<String, Program>,
     /// The services that were asked for.
     pub services: BTreeMap<ServiceName, Found>,
     /// Why changes are not told, where they should be.
@@ -114,6 +114,17 @@ pub struct Offers {
     pub is_same: bool,
     ids: BTreeSet<DesktopId>,
     bytes: usize,
+}
+
+/// A command.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Program {
+    /// Where it is.
+    pub path: String,
+    /// Its manual page: what the file is called, and the file.
+    pub manual: Option<(String, Vec<u8>)>,
+    /// Whether bash knows there how to complete it.
+    pub is_completed: bool,
 }
 
 /// A picture for an icon.
@@ -173,9 +184,17 @@ pub fn ask(
                 offers.buses.insert(id, bytes);
             }
         }
-        Ok(Answer::Program { name, path }) if question.programs.contains(&name) => {
+        Ok(Answer::Program { name, path, manual, is_completed })
+            if question.programs.contains(&name) =>
+        {
             count += 1;
-            offers.programs.insert(name, path.filter(|path| path.len() <= MOST_PATH));
+            let page = std::mem::take(&mut parts);
+            offers.bytes += page.len();
+            let path = path.filter(|path| path.len() <= MOST_PATH && offers.bytes <= MOST_BYTES);
+            if let Some(path) = path {
+                let manual = manual.map(|file| (file, page));
+                offers.programs.insert(name, Program { path, manual, is_completed });
+            }
         }
         Ok(Answer::Service { wanted, found }) if question.services.contains(&wanted) => {
             count += 1;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::manifest::{Exports, Look, Settled, Source};
-use super::offers::{App, Offers, Pictured, Shown};
-use super::{service, shim};
+use super::offers::{App, Offers, Pictured, Program, Shown};
+use super::{beside, service, shim};
 use crate::agent::protocol::service::{Found, Service, ServiceName};
 use crate::desktop::entry::SERVICES;
 use crate::desktop::hosted::bus;
@@ -37,6 +37,8 @@ pub struct Ground {
     pub ids: BTreeSet<String>,
     /// The names of the user's units that are not this box's.
     pub units: BTreeSet<String>,
+    /// Manual pages and completions in the user's directories that are not this box's.
+    pub beside: BTreeSet<PathBuf>,
     /// The names that the session bus starts something for which is not this box's; `None` where
     /// the box is not on the host's bus.
     pub buses: Option<BTreeSet<String>>,
@@ -142,12 +144,16 @@ pub fn plan(name: &BoxName, exports: &Exports, offers: &Offers, ground: &Ground)
     let is_there = |id: &String| offers.apps.iter().any(|app| app.id.as_str() == id);
     plan.missing.extend(chosen.apps.keys().filter(|id| !is_there(id)).cloned());
     for (path, shimmed) in &chosen.commands {
-        let Some(Some(command)) = offers.programs.get(&shimmed.command) else {
+        let Some(command) = offers.programs.get(&shimmed.command) else {
             plan.missing.push(shimmed.command.clone());
             continue;
         };
-        match shim::text(&ground.runner, name, ground.project.as_deref(), command, shimmed.sudo) {
-            Ok(bytes) => plan.add(path, bytes, RUN, user_of_command(path)),
+        let (project, own) = (ground.project.as_deref(), &*command.path);
+        match shim::text(&ground.runner, name, project, own, shimmed.sudo) {
+            Ok(bytes) => {
+                plan.add(path, bytes, RUN, user_of_command(path));
+                plan.add_beside(&from, path, command);
+            }
             Err(why) => plan.refused.push((shimmed.command.clone(), why.to_owned())),
         }
     }
@@ -190,6 +196,35 @@ impl Plan {
         let path = if has_other || is_taken { other } else { own };
         let bytes = service::text(&ground.runner, name, project, service);
         self.add(&path, bytes, READ, user);
+    }
+
+    /// The manual page and the completions of a command, where nobody else has any there.
+    fn add_beside(&mut self, from: &Basis<'_>, shim: &Path, command: &Program) {
+        let Basis { name, ground, .. } = *from;
+        let Some(called) = shim.file_name().and_then(|file| file.to_str()) else { return };
+        let project = ground.project.as_deref();
+        let (runner, path) = (&*ground.runner, &*command.path);
+        let subject = beside::Subject { called, name, project, runner, command: path };
+        let mut files = match command.is_completed {
+            true => beside::completions(&subject),
+            false => Vec::new(),
+        };
+        let mut files: Vec<(PathBuf, Vec<u8>)> =
+            files.drain(..).map(|(path, text)| (path, text.into_bytes())).collect();
+        if let Some((file, bytes)) = &command.manual {
+            files.extend(beside::manual(called, file, bytes).map(|path| (path, bytes.clone())));
+        }
+        for (path, bytes) in files {
+            let path = ground.data.join(path);
+            if ground.beside.contains(&path) {
+                continue;
+            }
+            match self.files.get_mut(&path) {
+                // Of two shims of one command.
+                Some(wanted) => wanted.users.extend([user_of_command(shim)]),
+                None => self.add(&path, bytes, READ, user_of_command(shim)),
+            }
+        }
     }
 
     fn add_app(&mut self, from: &Basis<'_>, app: &App, look: &Look) -> Result<(), String> {

@@ -12,6 +12,7 @@ mod support;
 mod adopt;
 mod apps;
 mod broken;
+mod commands;
 mod create;
 mod desktop;
 mod doctor;

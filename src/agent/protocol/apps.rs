@@ -19,6 +19,9 @@ pub const MOST_ICON: usize = 4 << 20;
 /// The most bytes of a picture in one answer.
 pub const MOST_PART: usize = 128 << 10;
 
+/// The most bytes of a manual page. The largest of distributions have 1 MB.
+pub const MOST_MANUAL: usize = 4 << 20;
+
 /// The most bytes of a file that says how the session bus starts a program.
 pub const MOST_BUS: usize = 16 << 10;
 
@@ -45,7 +48,7 @@ pub struct Question {
     pub known: BTreeMap<String, BTreeMap<String, String>>,
     /// Commands, by their names or paths.
     #[serde(default)]
-    pub programs: Vec<String>,
+    pub programs: BTreeSet<String>,
     /// Services, by their names.
     #[serde(default)]
     pub services: Vec<ServiceName>,
@@ -84,7 +87,8 @@ pub enum Answer {
         /// The reason.
         why: String,
     },
-    /// A part of a file; the [`Answer::Picture`] or [`Answer::Mime`] that follows says of which.
+    /// A part of a file; the [`Answer::Picture`], [`Answer::Mime`] or [`Answer::Program`] that follows
+    /// says of which.
     Part(Bytes),
     /// A picture for an icon; of one icon there are several, the best first.
     Picture(Picture),
@@ -106,6 +110,10 @@ pub enum Answer {
         name: String,
         /// Where it is, if it is there and can be run.
         path: Option<String>,
+        /// What the file of its manual page is called, of which parts came before.
+        manual: Option<String>,
+        /// Whether bash knows there how to complete it.
+        is_completed: bool,
     },
     /// A service that was asked for.
     Service {

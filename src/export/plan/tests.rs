@@ -39,6 +39,7 @@ fn ground(ids: &[&str]) -> Ground {
         runner: "/usr/bin/incusbox-run".to_owned(),
         ids: ids.iter().map(|id| (*id).to_owned()).collect(),
         units: BTreeSet::new(),
+        beside: BTreeSet::new(),
         buses: Some(BTreeSet::new()),
         types: Some(Known::default()),
         project: None,
@@ -239,10 +240,19 @@ fn a_command_has_a_shim_as_long_as_it_is_there() {
     exports.chosen.commands.insert("/home/u/bin/tool".into(), shimmed);
     let mut offers = Offers::default();
     assert_eq!(plan(&dev(), &exports, &offers, &ground(&[])).missing, ["tool"]);
-    offers.programs.insert("tool".to_owned(), Some("/usr/bin/tool".to_owned()));
+    let manual = Some(("tool.1".to_owned(), b".TH TOOL 1\n".to_vec()));
+    let program = Program { path: "/usr/bin/tool".to_owned(), manual, is_completed: true };
+    offers.programs.insert("tool".to_owned(), program);
     let made = plan(&dev(), &exports, &offers, &ground(&[]));
     assert_eq!(made.files[Path::new("/home/u/bin/tool")].mode, 0o755);
     assert!(text(&made, "/home/u/bin/tool").ends_with("command=/usr/bin/tool\noption=--root\n"));
+
+    // What comes with it, unless the user has that already.
+    let bash = "/d/bash-completion/completions/tool";
+    let all = ["/d/fish/vendor_completions.d/tool.fish", "/d/man/man1/tool.1", "/home/u/bin/tool"];
+    assert_eq!(paths(&made), [&[bash][..], &all].concat());
+    let own = Ground { beside: [bash.into()].into(), ..ground(&[]) };
+    assert_eq!(paths(&plan(&dev(), &exports, &offers, &own)), all);
 }
 
 #[test]

@@ -1,0 +1,175 @@
+//! What comes with a shim: the manual page of its command, and completions.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+
+use crate::names::BoxName;
+
+/// Where completions of bash go, below the data directory.
+const BASH: &str = "bash-completion/completions";
+/// And those of fish.
+const FISH: &str = "fish/vendor_completions.d";
+/// Where all this goes, below the data directory. man-db derives the places of manual pages from
+/// `~/.local/bin`; the sections are those of commands, and games.
+pub const DIRECTORIES: [&str; 5] = [BASH, FISH, "man/man1", "man/man8", "man/man6"];
+
+/// Which command of which box it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// What it is called on the host.
+    pub called: &'a str,
+    /// The box.
+    pub name: &'a BoxName,
+    /// Its project, where that is not what `incusbox-run` finds by itself.
+    pub project: Option<&'a str>,
+    /// `incusbox-run`, by its path.
+    pub runner: &'a str,
+    /// The command's path in the box.
+    pub command: &'a str,
+}
+
+/// The path of a manual page below the data directory, `man/man1/rg.1.gz`; `None` for what cannot be
+/// one of this command.
+pub fn manual(called: &str, file: &str, bytes: &[u8]) -> Option<PathBuf> {
+    let rest = file.strip_prefix(called)?.strip_prefix('.')?;
+    let section = rest.chars().next().filter(char::is_ascii_digit)?;
+    let directory = format!("man/man{section}");
+    let is_place = DIRECTORIES.contains(&&*directory);
+    let (_, packed) = rest.split_once('.').unwrap_or((rest, ""));
+    let is_plain = |c: char| c.is_ascii_alphanumeric();
+    let is_sound = rest.len() <= 20 && rest.chars().all(|c| is_plain(c) || c == '.');
+    let begins = |magic: &[u8]| bytes.starts_with(magic);
+    let is_packed_so = match packed {
+        "" => !bytes.contains(&0),
+        "gz" => begins(b"\x1f\x8b"),
+        "bz2" => begins(b"BZh"),
+        "xz" => begins(b"\xfd7zXZ\0"),
+        "zst" => begins(b"\x28\xb5\x2f\xfd"),
+        _ => false,
+    };
+    let is_one = is_place && is_name(called) && is_sound && is_packed_so && !is_stub(packed, bytes);
+    is_one.then(|| Path::new(&directory).join(file))
+}
+
+/// Whether it is nothing but the name of another page, which is not on the host.
+fn is_stub(packed: &str, bytes: &[u8]) -> bool {
+    let mut begin = Vec::new();
+    let read = match packed {
+        "gz" => MultiGzDecoder::new(bytes).take(256).read_to_end(&mut begin),
+        _ => bytes.take(256).read_to_end(&mut begin),
+    };
+    let mut lines = begin.split(|b| *b == b'\n');
+    read.is_err() || lines.any(|line| line.starts_with(b".so ") && begin.len() < 256)
+}
+
+/// Whether files can be called as a command, and shells have no other meaning for it.
+fn is_name(called: &str) -> bool {
+    let is_letter = |b: u8| b.is_ascii_alphanumeric() || b"_.+-".contains(&b);
+    called.len() <= 100 && !called.starts_with(['-', '.']) && called.bytes().all(is_letter)
+}
+
+/// The completions, by their paths below the data directory.
+pub fn completions(subject: &Subject<'_>) -> Vec<(PathBuf, String)> {
+    let Subject { called, name, project, runner, command } = *subject;
+    let asked = Path::new(runner).with_file_name("incusbox");
+    let words = [asked.to_str().unwrap_or_default(), command, project.unwrap_or_default()];
+    let is_plain =
+        |word: &&str| !word.contains(['\'', '\\']) && !word.chars().any(char::is_control);
+    if !is_name(called) || !words.iter().all(is_plain) {
+        return Vec::new();
+    }
+    let project = project.map(|project| format!(" '--project={project}'")).unwrap_or_default();
+    let ask = format!("'{}' complete{project}", asked.display());
+    let made = "# Made by incusbox; what is changed here is set aside.";
+    let bash = format!(
+        "{made}
+if [ \"${{INCUSBOX_BOX-}}\" = '{name}' ]; then
+    # The home is shared, and this is the command's own box.
+    for _incusbox_own in /usr/local/share/{BASH}/{called} /usr/share/{BASH}/{called}; do
+        if [ -r \"$_incusbox_own\" ]; then
+            . \"$_incusbox_own\"
+            break
+        fi
+    done
+    unset -v _incusbox_own
+else
+    _incusbox_{called}() {{
+        local line
+        COMPREPLY=()
+        while IFS= read -r line; do
+            case $line in
+                :*) compopt -o \"${{line#:}}\" ;;
+                =*) COMPREPLY+=(\"${{line#=}}\") ;;
+            esac
+        done < <({ask} '{name}' '{command}' \"$COMP_CWORD\" \"$COMP_POINT\" \"$COMP_LINE\" \"${{COMP_WORDS[@]}}\" 2>/dev/null)
+    }}
+    complete -o bashdefault -o default -F '_incusbox_{called}' '{called}'
+fi
+"
+    );
+    let fish = format!(
+        "{made}
+if test \"$INCUSBOX_BOX\" = '{name}'
+    # The home is shared, and this is the command's own box.
+    for own in /usr/share/fish/completions /usr/share/{FISH}
+        test -r $own/'{called}.fish'; and source $own/'{called}.fish'
+    end
+else
+    function '__incusbox_{called}'
+        set -l words (commandline -opc) (commandline -ct)
+        set -l line (string join ' ' -- $words)
+        {ask} --plain '{name}' '{command}' (math (count $words) - 1) (string length -- $line) $line $words 2>/dev/null
+    end
+    complete --command '{called}' --arguments '(__incusbox_{called})'
+end
+"
+    );
+    vec![
+        (Path::new(BASH).join(called), bash),
+        (Path::new(FISH).join(format!("{called}.fish")), fish),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manual_page_is_one_of_the_command() {
+        let of = |file: &str, bytes: &[u8]| {
+            manual("rg", file, bytes).map(|path| path.display().to_string())
+        };
+        assert_eq!(of("rg.1", b".TH RG 1\n").as_deref(), Some("man/man1/rg.1"));
+        assert_eq!(of("rg.1.xz", b"\xfd7zXZ\0").as_deref(), Some("man/man1/rg.1.xz"));
+        for (file, bytes) in [
+            ("rg.1/../../x", &b".TH"[..]),
+            ("grep.1", b".TH"),
+            ("rg.3", b".TH"),
+            ("rg.1.gz", b".TH"),
+            ("rg.1", b".so man1/other.1\n"),
+            ("rg.1", b"\0"),
+        ] {
+            assert_eq!(of(file, bytes), None, "{file}");
+        }
+        assert_eq!(manual("../rg", "../rg.1", b".TH"), None);
+    }
+
+    #[test]
+    fn a_completion_names_only_what_has_no_meaning_for_a_shell() {
+        let name = BoxName::new("dev").expect("a name");
+        let runner = "/usr/bin/incusbox-run";
+        let of = |called, command| {
+            completions(&Subject { called, name: &name, project: Some("work"), runner, command })
+        };
+        let made = of("g++", "/usr/bin/g++");
+        assert!(made[0].1.contains(
+            "'/usr/bin/incusbox' complete '--project=work' 'dev' '/usr/bin/g++' \"$COMP_CWORD\""
+        ));
+        assert_eq!(made.len(), 2);
+        for (called, command) in [("a b", "/a b"), ("$(x)", "/x"), ("x", "/it's"), ("-x", "/x")] {
+            assert_eq!(of(called, command), [], "{called}");
+        }
+    }
+}

@@ -5,6 +5,7 @@
 
 pub mod apply;
 mod defaults;
+pub mod failed;
 pub mod ground;
 mod locale;
 pub mod manifest;

@@ -39,7 +39,7 @@ const HOST: [(&str, &str); 3] = [
     ("tools/update-desktop-database", "#!/bin/sh\ncat \"$2\"/*.desktop >\"${0%/*}/../told\"\n"),
 ];
 const SHIM: &str = "bin/stand-in";
-pub const MINE: &[u8] = b"#!/bin/sh\n# mine\n";
+const MINE: &[u8] = b"#!/bin/sh\n# mine\n";
 
 /// Files by their names, with what is in them and whether they can be run.
 pub type Files = BTreeMap<String, (Vec<u8>, bool)>;
@@ -67,11 +67,10 @@ impl Ground {
         let desktop = Desktop::new(&format!("torn-{what}"));
         let name = Name::create(&format!("torn{what}"), &["--home", "none"]);
         name.root(BEFORE).succeeds();
-        let base = directory.unwrap_or_else(|| desktop.0.path(""));
-        let base = base.trim_end_matches('/').to_owned();
+        let base = directory.unwrap_or_else(|| desktop.0.path("home"));
         let ground = Ground { desktop, name, base };
-        let others = HOST.map(|(path, text)| (path.to_owned(), (text.into(), true)));
-        ground.write(&others.into());
+        let host = HOST.map(|(path, text)| (path.to_owned(), (text.into(), true)));
+        write(&ground.beside(""), &host.into());
         ground.restore(&ground.own());
         ground
     }
@@ -80,12 +79,22 @@ impl Ground {
         format!("{}/{name}", self.base)
     }
 
+    /// A file that is none of the home's.
+    fn beside(&self, name: &str) -> String {
+        self.desktop.0.path(name)
+    }
+
     pub fn own(&self) -> Files {
         OWN.map(|(path, text)| (path.to_owned(), (text.into(), false))).into()
     }
 
     pub fn update_box(&self) {
         self.name.root(AFTER).succeeds();
+    }
+
+    /// Has the user change what is exported as a command.
+    pub fn change(&self) {
+        write(&self.base, &[(SHIM.to_owned(), (MINE.to_vec(), true))].into());
     }
 
     pub fn first(&self) -> Vec<String> {
@@ -106,15 +115,15 @@ impl Ground {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let mut command = self.desktop.command(&words);
         let path = std::env::var("PATH").expect("PATH");
-        command.env("PATH", format!("{}:{path}", self.path("tools")));
+        command.env("PATH", format!("{}:{path}", self.beside("tools")));
         for (name, place) in [
-            ("XDG_DATA_HOME", "share"),
-            ("XDG_STATE_HOME", "state"),
-            ("XDG_DATA_DIRS", "usr"),
-            ("XDG_CONFIG_HOME", "config"),
-            ("XDG_CONFIG_DIRS", "config"),
+            ("XDG_DATA_HOME", self.path("share")),
+            ("XDG_STATE_HOME", self.path("state")),
+            ("XDG_DATA_DIRS", self.beside("usr")),
+            ("XDG_CONFIG_HOME", self.beside("config")),
+            ("XDG_CONFIG_DIRS", self.beside("config")),
         ] {
-            command.env(name, self.path(place));
+            command.env(name, place);
         }
         command.env("XDG_CURRENT_DESKTOP", "test").env_remove("XDG_RUNTIME_DIR");
         command
@@ -127,7 +136,7 @@ impl Ground {
     /// Does it once, from what is there now, to see what it does.
     pub fn step(&self, words: Vec<String>) -> Step {
         let old = self.files();
-        let log = self.path("trace");
+        let log = self.beside("trace");
         let (trace, outcome) = Trace::record(&self.base, &log, &self.command(&words));
         outcome.succeeds();
         let new = self.files();
@@ -147,26 +156,13 @@ impl Ground {
 
     /// Makes these the files that there are.
     pub fn restore(&self, files: &Files) {
-        for below in ["share", "bin", "state", "told"] {
-            let path = self.path(below);
-            match std::fs::metadata(&path).map(|meta| meta.is_dir()) {
-                Ok(true) => std::fs::remove_dir_all(&path).expect(below),
-                Ok(false) => std::fs::remove_file(&path).expect(below),
-                Err(_) => {}
+        let _is_none_yet = std::fs::remove_file(self.beside("told"));
+        for below in ["share", "bin", "state"].map(|below| self.path(below)) {
+            if Path::new(&below).exists() {
+                std::fs::remove_dir_all(&below).expect("a directory");
             }
         }
-        self.write(files);
-    }
-
-    pub fn write(&self, files: &Files) {
-        for (name, (bytes, is_run)) in files {
-            let path = self.path(name);
-            let path = Path::new(&path);
-            std::fs::create_dir_all(path.parent().expect("a parent")).expect(name);
-            std::fs::write(path, bytes).expect(name);
-            let mode = if *is_run { 0o755 } else { 0o644 };
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect(name);
-        }
+        write(&self.base, files);
     }
 
     /// Asserts that what is there may be there when `step` was broken off.
@@ -241,7 +237,7 @@ impl Ground {
         let entry = |file: &&String| file.ends_with(".desktop");
         let entries: Vec<u8> =
             there.keys().filter(entry).flat_map(|file| there[file].0.clone()).collect();
-        let told = std::fs::read(self.path("told")).unwrap_or_default();
+        let told = std::fs::read(self.beside("told")).unwrap_or_default();
         assert!(told == entries, "{when}: the desktop knows {}", String::from_utf8_lossy(&told));
     }
 
@@ -252,13 +248,6 @@ impl Ground {
         let is_well =
             outcome.stderr.contains("as it should be") || self.listed(&before, when).is_empty();
         assert!(is_well && self.files() == before, "{when}: {outcome:#?}");
-    }
-}
-
-impl Ground {
-    /// Has the user change what is exported as a command.
-    pub fn change(&self) {
-        self.write(&[(SHIM.to_owned(), (MINE.to_vec(), true))].into());
     }
 }
 
@@ -296,5 +285,15 @@ fn read(base: &Path, name: &str, files: &mut Files) {
             let is_run = meta.permissions().mode() & 0o100 != 0;
             files.insert(name, (std::fs::read(entry.path()).expect("a file"), is_run));
         }
+    }
+}
+
+fn write(base: &str, files: &Files) {
+    for (name, (bytes, is_run)) in files {
+        let path = Path::new(base).join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect(name);
+        std::fs::write(&path, bytes).expect(name);
+        let mode = if *is_run { 0o755 } else { 0o644 };
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect(name);
     }
 }

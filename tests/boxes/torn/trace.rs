@@ -9,6 +9,8 @@ use crate::support::{Outcome, run};
 /// What changes files, or says that it is on the disk.
 const CALLS: &str = "openat,write,pwrite64,fsync,fdatasync,syncfs,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,link,linkat,symlinkat,ftruncate,utimensat,fchmod,fchmodat";
 
+const QUICK: [&str; 2] = ["-f", "--seccomp-bpf"];
+
 /// A call, and which of its name it is among those below the directory.
 #[derive(Clone, Debug)]
 pub struct Point {
@@ -60,11 +62,12 @@ impl Trace {
             paths: Vec::new(),
             points: Vec::new(),
         };
-        let outcome = run(trace.wrap(command, &[]));
+        let outcome = run(trace.wrap(command, &QUICK));
         trace.points = trace.read();
         let log = std::fs::read_to_string(log).expect("a trace");
-        let texts = log.lines().flat_map(|line| line.split(['<', '>', '"']));
-        trace.paths = texts.filter(|text| text.starts_with(base)).map(str::to_owned).collect();
+        let texts = trace.lines(&log).flat_map(|line| line.split(['<', '>', '"']));
+        let paths = texts.filter(|text| text.starts_with(base));
+        trace.paths = paths.map(str::to_owned).collect();
         trace.paths.sort();
         trace.paths.dedup();
         (trace, outcome)
@@ -72,8 +75,12 @@ impl Trace {
 
     /// Runs the program so that `what` happens to it at this call: `signal=…` or `error=…`.
     pub fn run(&self, command: &Command, point: &Point, what: &str) -> Outcome {
+        // Stopping at these calls alone is much quicker, but then strace 6 sends no signal.
+        let is_quick = !what.starts_with("signal=");
+        let mut words: Vec<&str> = if is_quick { QUICK.into() } else { Vec::new() };
         // Other calls are not counted, so the number is the same each time.
-        let mut words: Vec<&str> = self.paths.iter().flat_map(|path| ["-P", path]).collect();
+        let paths = self.paths.iter().flat_map(|path| ["-P", path]);
+        words.extend(paths);
         let inject = format!("inject={}:{what}:when={}", point.name, point.number);
         words.extend(["-e", &inject]);
         let outcome = run(self.wrap(command, &words));
@@ -86,7 +93,9 @@ impl Trace {
 
     fn wrap(&self, command: &Command, words: &[&str]) -> Command {
         let mut wrapped = Command::new("strace");
-        wrapped.args(["-y", "-o", &self.log, "-e"]).arg(format!("trace={CALLS}"));
+        wrapped
+            .args(["-y", "--quiet=attach,path-resolution", "-o", &self.log, "-e"])
+            .arg(format!("trace={CALLS}"));
         wrapped.args(words).arg("--").arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
             match value {
@@ -99,12 +108,20 @@ impl Trace {
         wrapped
     }
 
+    /// The lines about the directory, but not of programs that the program runs.
+    fn lines<'a>(&'a self, log: &'a str) -> impl Iterator<Item = &'a str> {
+        let process = |line: &str| line.split_once(' ')?.0.parse::<u32>().ok();
+        let own = log.lines().next().and_then(process);
+        log.lines().filter(move |line| process(line) == own && line.contains(&self.base))
+    }
+
     fn read(&self) -> Vec<Point> {
         let log = std::fs::read_to_string(&self.log).expect("a trace");
         let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
         let mut points = Vec::new();
-        for line in log.lines().filter(|line| line.contains(&self.base)) {
+        for line in self.lines(&log) {
             let Some((name, rest)) = line.split_once('(') else { continue };
+            let name = name.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
             let ends = rest.match_indices(')').map(|(at, _)| at);
             let mut ends = ends.filter(|at| rest[at + 1..].trim_start().starts_with("= "));
             let arguments = &rest[..ends.next().expect("a result")];

@@ -242,12 +242,8 @@ impl Kept {
 
     /// Whether somebody crashed before all was done.
     pub fn is_unfinished(&self) -> bool {
-        let Manifest { defaults_are_due, untold, aside, boxes, .. } = &self.manifest;
-        let mut files = boxes.iter().flat_map(|one| one.files.values());
-        *defaults_are_due
-            || !untold.is_empty()
-            || !aside.is_empty()
-            || files.any(|record| record.next.is_some())
+        let Manifest { defaults_are_due, untold, aside, .. } = &self.manifest;
+        *defaults_are_due || !untold.is_empty() || !aside.is_empty()
     }
 
     /// Notes that the user knows what was set aside.

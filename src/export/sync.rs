@@ -204,6 +204,7 @@ pub fn bring_about(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> Resul
 /// # Errors
 /// [`Error::Host`].
 pub fn finish(kept: &mut Kept) -> Result<Outcome, Error> {
+    kept.sweep().map_err(host("taking away what a crash left"))?;
     match kept.is_unfinished() {
         true => bring_about(kept, "", Plan::default(), Look::Quick),
         false => Ok(Outcome::default()),

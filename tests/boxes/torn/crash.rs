@@ -14,10 +14,13 @@ fn is_killed_everywhere(ground: &Ground, step: &Step) -> usize {
         let killed = step.trace.run(&ground.command(&step.words), point, "signal=SIGKILL");
         assert_eq!(killed.status, None, "{when}: {killed:#?}");
         ground.is_whole(step, true, &when);
+        let left = ground.files();
         ground.recovers(step, &killed, &when);
         if at % 8 == 0 {
             ground.is_verified(&when);
         }
+        ground.restore(&left);
+        ground.goes(&when);
     }
     is_flushed_in_order(step);
     points.len()
@@ -34,7 +37,7 @@ fn is_flushed_in_order(step: &Step) {
                 dirty.remove(paths[0]);
                 flushed.insert(paths[0].to_owned());
             }
-            "mkdir" => {
+            "mkdir" | "mkdirat" => {
                 dirty.insert(paths[0].trim_end_matches('/').rsplit_once('/').expect("a parent").0);
             }
             "renameat2" | "unlinkat" => {

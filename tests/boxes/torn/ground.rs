@@ -241,6 +241,17 @@ impl Ground {
         assert!(told == entries, "{when}: the desktop knows {}", String::from_utf8_lossy(&told));
     }
 
+    /// Takes everything away, and asserts that nothing is left but what is the user's.
+    pub fn goes(&self, when: &str) {
+        let outcome = self.run(&self.away());
+        let nothing = outcome.status == Some(2) && outcome.stderr.contains("nothing of");
+        assert!(nothing || outcome.status == Some(0), "{when}: {outcome:#?}");
+        let mut there = self.files();
+        there.retain(|file, _| !file.ends_with(".changed-1"));
+        let names: Vec<&String> = there.keys().collect();
+        assert!(there == self.own(), "{when}, then taken away: {names:?}");
+    }
+
     /// Asserts that `--verify` finds everything in order.
     pub fn is_verified(&self, when: &str) {
         let before = self.files();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::ground::{Ground, Step};
+use super::ground::{Ground, Memory, Step};
 
 /// Kills the step at each call that changes a file. Between two of them nothing changes, so these are
 /// all the states that a crash can leave.
@@ -60,7 +60,8 @@ fn is_flushed_in_order(step: &Step) {
 
 #[test]
 fn an_export_that_is_killed_anywhere_leaves_old_or_new_and_is_finished_by_the_next() {
-    let ground = Ground::new("crash", None);
+    let memory = Memory::new("crash");
+    let ground = Ground::new("crash", memory.path());
     let first = ground.step(ground.first());
     let mut points = vec![is_killed_everywhere(&ground, &first)];
 

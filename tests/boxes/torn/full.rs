@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 
-use super::ground::{Ground, Step};
+use super::ground::{Ground, Memory, Step};
 use crate::support::Outcome;
 
 /// Asserts that it is said which file, why, and what to type next.
@@ -40,7 +40,8 @@ fn fails_everywhere(ground: &Ground, step: &Step) -> usize {
 
 #[test]
 fn an_export_that_finds_no_room_anywhere_says_so_and_leaves_old_or_new() {
-    let ground = Ground::new("full", None);
+    let memory = Memory::new("full");
+    let ground = Ground::new("full", memory.path());
     let first = ground.step(ground.first());
     let mut points = vec![fails_everywhere(&ground, &first)];
     ground.restore(&first.new);
@@ -97,7 +98,7 @@ fn fill(path: &str, pages: u64) {
 #[test]
 fn a_small_file_system_that_is_full_keeps_what_it_has() {
     let small = Small::new();
-    let ground = Ground::new("small", Some(small.path()));
+    let ground = Ground::new("small", small.path());
     let first = ground.step(ground.first());
     let mut failures = vec![fails_while_full(&ground, &first)];
     ground.restore(&first.new);

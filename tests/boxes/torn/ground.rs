@@ -41,6 +41,27 @@ const HOST: [(&str, &str); 3] = [
 const SHIM: &str = "bin/stand-in";
 const MINE: &[u8] = b"#!/bin/sh\n# mine\n";
 
+/// A directory in memory, that goes away: hundreds of runs flush dozens of files each.
+pub struct Memory(String);
+
+impl Memory {
+    pub fn new(what: &str) -> Memory {
+        let path = format!("/dev/shm/boxes-{}-{what}", std::process::id());
+        std::fs::create_dir(&path).expect("a directory");
+        Memory(path)
+    }
+
+    pub fn path(&self) -> String {
+        self.0.clone()
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let _is_left = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// Files by their names, with what is in them and whether they can be run.
 pub type Files = BTreeMap<String, (Vec<u8>, bool)>;
 
@@ -62,12 +83,11 @@ pub struct Step {
 }
 
 impl Ground {
-    /// `directory` is where the files go, if not into one of its own.
-    pub fn new(what: &str, directory: Option<String>) -> Ground {
+    /// With its home in this directory.
+    pub fn new(what: &str, base: String) -> Ground {
         let desktop = Desktop::new(&format!("torn-{what}"));
         let name = Name::create(&format!("torn{what}"), &["--home", "none"]);
         name.root(BEFORE).succeeds();
-        let base = directory.unwrap_or_else(|| desktop.0.path("home"));
         let ground = Ground { desktop, name, base };
         let host = HOST.map(|(path, text)| (path.to_owned(), (text.into(), true)));
         write(&ground.beside(""), &host.into());

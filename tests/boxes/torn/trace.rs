@@ -86,7 +86,7 @@ impl Trace {
         let outcome = run(self.wrap(command, &words));
         let read = self.read();
         let hit = read.iter().find(|one| (&*one.name, one.number) == (&*point.name, point.number));
-        let hit = hit.unwrap_or_else(|| panic!("{point:?} did not happen: {read:#?}"));
+        let hit = hit.unwrap_or_else(|| panic!("{point:?} did not happen"));
         assert_eq!(hit.call, point.call);
         outcome
     }
@@ -94,7 +94,7 @@ impl Trace {
     fn wrap(&self, command: &Command, words: &[&str]) -> Command {
         let mut wrapped = Command::new("strace");
         wrapped
-            .args(["-y", "--quiet=attach,path-resolution", "-o", &self.log, "-e"])
+            .args(["-y", "-s", "0", "--quiet=attach,path-resolution", "-o", &self.log, "-e"])
             .arg(format!("trace={CALLS}"));
         wrapped.args(words).arg("--").arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {

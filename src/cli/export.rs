@@ -27,7 +27,7 @@ use crate::watch;
 
 mod told;
 
-pub use told::{say_troubles, tell};
+pub use told::{say_troubles, tell, told};
 use told::{tell_all, tell_plan};
 
 pub fn define(command: Command) -> Command {
@@ -90,6 +90,8 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     if matches.get_flag("dry-run") {
         return Ok(ExitCode::SUCCESS);
     }
+    // What a run before this one did not come to, of boxes that are not spoken of.
+    say_troubles(&sync::finish(&mut kept)?);
     let is_followed = watch::wake().map_err(host("looking whether boxes are followed"))?;
     let is_new = |(_, outcome): &(BoxName, Outcome)| !outcome.done.written.is_empty();
     if !is_followed && outcomes.iter().any(is_new) {
@@ -98,7 +100,9 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
             "what changes in the box is not followed, for the user unit incusbox-watch cannot be started here\nfollow it as long as you are logged in: incusbox watch &\nor after changes: incusbox export BOX",
         );
     }
-    tell_all(matches, &outcomes)
+    let status = tell_all(matches, &outcomes)?;
+    told(&mut kept)?;
+    Ok(status)
 }
 
 /// Whether a service runs this for a program in a box, with an environment of its own.
@@ -164,6 +168,7 @@ pub fn sweep(
         let text = format!("the box `{name}` is gone: what it had on the host is taken away");
         message::say(super::PROGRAM, text);
         say_troubles(&outcome);
+        told(kept)?;
         names.push(name);
     }
     Ok((names, all))
@@ -224,7 +229,8 @@ pub fn renew(
     while_running_as(client, signals, name, &there, |client, signals| {
         let (_, plan) = sync::plan(client, signals, &mut kept, &whose, Closeness::Quick)?;
         say_troubles(&sync::bring_about(&mut kept, &whose.uuid, plan, Closeness::Quick)?);
-        kept.save().map_err(host("writing the list of what is exported"))
+        kept.save().map_err(host("writing the list of what is exported"))?;
+        told(&mut kept)
     })
 }
 

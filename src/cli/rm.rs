@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::export::{say_troubles, take};
+use super::export::{say_troubles, take, told};
 use super::lifecycle::catch;
 use super::progress::Shown;
 use super::{ask, connect, flag, the_box};
@@ -58,9 +58,9 @@ fn forget(client: &Client, signals: &mut Signals, there: &FullInstance) -> Resul
     if !manifest::look().map_err(&doing)?.boxes.iter().any(is_it) {
         return Ok(());
     }
-    let outcome = sync::drop_all(&mut take(signals)?, uuid)?;
-    say_troubles(&outcome);
-    Ok(())
+    let mut kept = take(signals)?;
+    say_troubles(&sync::drop_all(&mut kept, uuid)?);
+    told(&mut kept)
 }
 
 fn remove_one(

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::export::{daemon, refuse_sudo, service_name, sweep, take, tell};
+use super::export::{daemon, refuse_sudo, say_troubles, service_name, sweep, take, tell, told};
 use super::lifecycle::catch;
 use super::{box_argument, box_name, connect, flag, json_flag};
 use crate::boxes::error::Error;
@@ -65,6 +65,9 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
         }
     };
     let Some(at) = at else {
+        // A run before this one may not have come to its end.
+        say_troubles(&sync::finish(&mut kept)?);
+        told(&mut kept)?;
         return Err(Error::Usage(format!(
             "nothing of `{name}` is exported\nsee: incusbox export --list"
         )));
@@ -75,6 +78,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let outcome = sync::bring_about(&mut kept, &uuid, plan, Look::Quick)?;
     kept.save().map_err(host("writing the list of what is exported"))?;
     tell(matches, &name, &outcome)?;
+    told(&mut kept)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
 
-use super::export::{daemon, say_troubles, sweep, take};
+use super::export::{daemon, say_troubles, sweep, take, told};
 use super::lifecycle::{catch, while_running_as};
 use super::{PROGRAM, connect, flag};
 use crate::boxes::error::Error;
@@ -58,6 +58,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
         let outcome = sync::bring_about(&mut kept, &whose.uuid, plan, Look::Quick)?;
         kept.save().map_err(host("writing the list of what is exported"))?;
         tell(&name, &outcome);
+        told(&mut kept)?;
         if let Some(why) = offers.unfollowed {
             let text = format!(
                 "`{name}` does not tell what changes in it: {why}\nafter changes: incusbox export {name}"

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::defaults;
 use super::manifest::{Exports, Kept, Record};
 use super::plan::{Content, Plan, Wanted};
-use super::tree::{Seen, There, Tree};
+use super::tree::{New, Seen, There, Tree};
 use crate::desktop::hosted::digest;
 
 /// What was done.
@@ -32,9 +32,12 @@ impl Done {
         *self == Done::default()
     }
 
-    /// Everything that is not as it was.
-    pub fn changed(&self) -> impl Iterator<Item = &Path> {
-        self.written.iter().chain(&self.removed).map(PathBuf::as_path)
+    /// What is to be said of files that somebody had changed.
+    pub fn said_of_aside(&self) -> impl Iterator<Item = String> {
+        self.aside.iter().map(|(path, now)| {
+            let (path, now) = (path.display(), now.display());
+            format!("`{path}` was changed by somebody; it is kept as `{now}`")
+        })
     }
 }
 
@@ -56,6 +59,13 @@ struct ToWrite {
     is_new: bool,
 }
 
+impl ToWrite {
+    fn file(&self) -> New<'_> {
+        let ToWrite { path, hash, bytes, wanted, is_new } = self;
+        New { path, bytes, mark: hash, mode: wanted.mode, is_new: *is_new }
+    }
+}
+
 /// Makes it so, for the box with this id. The list is saved before and after.
 ///
 /// # Errors
@@ -65,6 +75,7 @@ pub fn apply(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> io::Result<
     let others: BTreeMap<PathBuf, String> = others
         .flat_map(|one| one.files.keys().map(|path| (path.clone(), one.name.clone())))
         .collect();
+    kept.sweep()?;
     let Some(at) = kept.manifest.boxes.iter().position(|one| one.uuid == uuid) else {
         return Ok(Done::default());
     };
@@ -126,33 +137,41 @@ pub fn apply(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> io::Result<
     if to_write.is_empty() && to_remove.is_empty() && aside.is_empty() {
         return kept.save().map(|()| done);
     }
+    let aside = aside
+        .into_iter()
+        .map(|path| Ok((tree.free_name(&path)?, path)))
+        .collect::<io::Result<Vec<_>>>()?;
     kept.manifest.defaults_are_due |= uuid != defaults::OWNER;
+    kept.manifest.untold.extend(to_write.iter().map(|one| one.path.clone()));
+    kept.manifest.untold.extend(to_remove.iter().cloned());
+    kept.manifest.aside.extend(aside.iter().cloned());
+    // Until it is done it follows from nothing.
+    kept.manifest.boxes[at].settled = None;
     announce(&mut kept.manifest.boxes[at], &to_write);
     kept.save()?;
-    for path in aside {
-        let now = tree.set_aside(&path)?;
-        done.aside.push((path, now));
+    tree.write(to_write.iter().map(ToWrite::file))?;
+    // Once nothing but their places is wanting, so that nobody's file makes room for none.
+    if let Err(error) = aside.iter().try_for_each(|(now, path)| tree.set_aside(path, now)) {
+        tree.discard();
+        return Err(error);
     }
-    let files = to_write.iter().map(|one| (&*one.path, &*one.bytes, one.wanted.mode, one.is_new));
-    let written = tree.write_all(files);
+    tree.put()?;
     let exports = &mut kept.manifest.boxes[at];
-    if written.is_ok() {
-        for ToWrite { path, wanted, hash, .. } in to_write {
-            let stamp = tree.stamp(&path);
-            let seen = Some(Seen { hash, stamp });
-            let record = Record { seen, next: None, users: wanted.users, source: wanted.source };
-            exports.files.insert(path.clone(), record);
-            done.written.push(path);
-        }
-        for path in to_remove {
-            tree.remove(&path)?;
-            exports.files.remove(&path);
-            done.removed.push(path);
-        }
-        tree.flush_directories()?;
+    for ToWrite { path, wanted, hash, .. } in to_write {
+        let stamp = tree.stamp(&path);
+        let seen = Some(Seen { hash, stamp });
+        let record = Record { seen, next: None, users: wanted.users, source: wanted.source };
+        exports.files.insert(path.clone(), record);
+        done.written.push(path);
     }
-    let saved = kept.save();
-    written.and(saved).map(|()| done)
+    for path in to_remove {
+        tree.remove(&path)?;
+        exports.files.remove(&path);
+        done.removed.push(path);
+    }
+    tree.flush_directories()?;
+    done.aside = aside.into_iter().map(|(now, path)| (path, now)).collect();
+    kept.save().map(|()| done)
 }
 
 /// Whether a file is an entry.

@@ -14,7 +14,8 @@ use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
-use super::tree::{Seen, Tree};
+use super::failed::at;
+use super::tree::{self, New, Seen, Tree};
 use crate::agent::protocol::service::ServiceName;
 use crate::desktop::hosted::digest;
 
@@ -29,6 +30,13 @@ pub struct Manifest {
     /// Whether entries changed since the lists of defaults were looked at.
     #[serde(default)]
     pub defaults_are_due: bool,
+    /// The files that the desktop was not told of yet.
+    #[serde(default)]
+    pub untold: BTreeSet<PathBuf>,
+    /// Files that somebody had changed and the user was not told of yet: what they were called, by
+    /// what they are called now. It is said before it is so.
+    #[serde(default)]
+    pub aside: BTreeMap<PathBuf, PathBuf>,
     /// The variables that say where files go and which desktop is told, as they were when somebody
     /// exported something: a service that follows boxes starts before a session sets them.
     #[serde(default)]
@@ -195,8 +203,9 @@ impl Kept {
     /// Of the file, and for one that is none of ours.
     pub fn take_in(directory: &Path) -> io::Result<Option<Kept>> {
         let (lock, path) = (directory.join("exports.lock"), directory.join(FILE));
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(lock)?;
+        let opened =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock);
+        let lock = opened.map_err(at(&lock))?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
             other => other?,
@@ -214,16 +223,52 @@ impl Kept {
     pub fn save(&mut self) -> io::Result<()> {
         self.manifest.tidy();
         let bytes = serde_json::to_vec(&self.manifest)?;
-        if self.manifest.boxes.is_empty() {
+        let Manifest { boxes, untold, aside, .. } = &self.manifest;
+        if boxes.is_empty() && untold.is_empty() && aside.is_empty() {
             self.tree.remove(&self.path)?;
             self.saved = bytes;
             return self.tree.flush_directories();
         }
         if bytes != self.saved {
-            self.tree.write_all([(&*self.path, &*bytes, 0o600, false)])?;
+            let list =
+                New { path: &self.path, bytes: &bytes, mark: MARK, mode: 0o600, is_new: false };
+            self.tree.write([list])?;
+            self.tree.put()?;
             self.saved = bytes;
         }
         Ok(())
+    }
+
+    /// Takes away the temporary files of one who crashed. That is to be done before the list forgets
+    /// what was to be.
+    ///
+    /// # Errors
+    /// Of the files.
+    pub fn sweep(&mut self) -> io::Result<()> {
+        for (path, record) in self.manifest.boxes.iter().flat_map(|one| &one.files) {
+            if let Some(next) = &record.next {
+                self.tree.remove_temporary(path, next)?;
+            }
+        }
+        self.tree.remove_temporary(&self.path, MARK)?;
+        self.tree.flush_directories()
+    }
+
+    /// Whether somebody crashed before all was done.
+    pub fn is_unfinished(&self) -> bool {
+        let Manifest { defaults_are_due, untold, aside, .. } = &self.manifest;
+        *defaults_are_due || !untold.is_empty() || !aside.is_empty()
+    }
+
+    /// Notes that the user knows what was set aside.
+    ///
+    /// # Errors
+    /// Of the file.
+    pub fn told(&mut self) -> io::Result<()> {
+        match std::mem::take(&mut self.manifest.aside).is_empty() {
+            true => Ok(()),
+            false => self.save(),
+        }
     }
 }
 
@@ -232,11 +277,16 @@ impl Kept {
 /// # Errors
 /// Of the directory.
 pub fn directory() -> io::Result<PathBuf> {
-    xdg::BaseDirectories::with_prefix("incusbox").create_state_directory("")
+    let home = xdg::BaseDirectories::with_prefix("incusbox").get_state_home();
+    let directory = home.ok_or_else(|| io::Error::other("the variable HOME is not set"))?;
+    tree::make_directory(&directory)?;
+    Ok(directory)
 }
 
 /// The name of the list in it.
 pub const FILE: &str = "exports.json";
+/// What names its temporary file.
+const MARK: &str = "list";
 
 /// What of the list is needed to follow boxes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -296,7 +346,7 @@ fn read(path: &Path) -> io::Result<Manifest> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(Manifest::empty());
         }
-        other => other?,
+        other => other.map_err(at(path))?,
     };
     let bad = |why: String| {
         io::Error::other(format!(
@@ -318,6 +368,8 @@ impl Manifest {
         Manifest {
             version: VERSION,
             defaults_are_due: false,
+            untold: BTreeSet::new(),
+            aside: BTreeMap::new(),
             environment: BTreeMap::new(),
             boxes: Vec::new(),
         }

@@ -6,6 +6,7 @@
 pub mod apply;
 mod beside;
 mod defaults;
+pub mod failed;
 pub mod ground;
 mod locale;
 pub mod manifest;

@@ -227,7 +227,6 @@ pub fn bring_about(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> Resul
         kept.manifest.exports("", "", defaults::OWNER);
         let plan = defaults::plan(&kept.manifest);
         let lists = apply::apply(kept, defaults::OWNER, plan, look).map_err(&writing)?;
-        done.aside.extend(lists.aside);
         notes.extend(lists.foreign.iter().map(|path| {
             format!(
                 "`{}` is not incusbox's and stays as it is; so programs of boxes may come before the host's where you chose no default",
@@ -235,11 +234,30 @@ pub fn bring_about(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> Resul
             )
         }));
         kept.manifest.defaults_are_due = false;
-        kept.save().map_err(&writing)?;
     }
     let data = ground::data_home().map_err(host("looking at the desktop"))?;
-    notes.extend(refresh::refresh(&data, done.changed()));
+    notes.extend(refresh::refresh(&data, kept.manifest.untold.iter().map(PathBuf::as_path)));
+    kept.manifest.untold.clear();
+    kept.save().map_err(&writing)?;
+    // Also what one who crashed had no time to say.
+    let is_so = |(now, path): (&PathBuf, &PathBuf)| {
+        now.symlink_metadata().is_ok().then(|| (path.clone(), now.clone()))
+    };
+    done.aside = kept.manifest.aside.iter().filter_map(is_so).collect();
     Ok(Outcome { done, shims, refused, missing, notes })
+}
+
+/// Does what one who crashed did not come to: no file of that is in the way, and the desktop knows
+/// what there is.
+///
+/// # Errors
+/// [`Error::Host`].
+pub fn finish(kept: &mut Kept) -> Result<Outcome, Error> {
+    kept.sweep().map_err(host("taking away what a crash left"))?;
+    match kept.is_unfinished() {
+        true => bring_about(kept, "", Plan::default(), Look::Quick),
+        false => Ok(Outcome::default()),
+    }
 }
 
 /// What is left of a box's files when only these users' are kept.

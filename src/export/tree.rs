@@ -4,18 +4,20 @@
 //! moves meanwhile leads anywhere else. Links to directories are followed, for people keep such in
 //! their homes; a file's place is never followed.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::failed::at;
 use crate::desktop::hosted::digest;
 
 /// No file of ours is larger, in bytes: a picture.
@@ -46,14 +48,28 @@ pub struct Seen {
     pub stamp: String,
 }
 
+/// A file that shall be.
+#[derive(Clone, Copy, Debug)]
+pub struct New<'a> {
+    /// Its place.
+    pub path: &'a Path,
+    /// What is in it.
+    pub bytes: &'a [u8],
+    /// What names its temporary file: the hash in the list, so that the list tells of what a crash
+    /// left.
+    pub mark: &'a str,
+    /// Its permissions.
+    pub mode: u32,
+    /// Whether nothing may be in its place.
+    pub is_new: bool,
+}
+
 /// The directories that were opened.
 #[derive(Debug, Default)]
 pub struct Tree {
     directories: BTreeMap<PathBuf, OwnedFd>,
     /// Files that were written and are not in their places yet.
     written: Vec<Written>,
-    /// How many names of temporary files were used.
-    count: usize,
     /// What tells whether files that were put into their places are still the same.
     stamps: BTreeMap<PathBuf, String>,
     /// Directories with changes to flush.
@@ -81,7 +97,7 @@ impl Tree {
         };
         let stat = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return Ok(There::Nothing),
-            other => other?,
+            other => other.map_err(|error| at(path)(error.into()))?,
         };
         let is_file = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
         if !is_file || u64::try_from(stat.st_size).is_ok_and(|size| size > MOST_BYTES) {
@@ -95,82 +111,110 @@ impl Tree {
             return Ok(There::Other);
         };
         let mut bytes = Vec::new();
-        File::from(opened).take(MOST_BYTES).read_to_end(&mut bytes)?;
+        File::from(opened).take(MOST_BYTES).read_to_end(&mut bytes).map_err(at(path))?;
         Ok(There::File(Seen { hash: digest(&bytes), stamp: stamp(&stat) }))
     }
 
-    /// Writes files and puts them into their places: path, content, mode, and whether nothing may be
-    /// in its place.
+    /// Writes files beside their places, and flushes them.
     ///
     /// # Errors
-    /// The first that occurs. Before all are written none is in its place; what is not there then is
-    /// taken away again.
-    pub fn write_all<'a>(
-        &mut self,
-        files: impl IntoIterator<Item = (&'a Path, &'a [u8], u32, bool)>,
-    ) -> io::Result<()> {
-        let mut files = files.into_iter();
-        let written =
-            files.try_for_each(|(path, bytes, mode, is_new)| self.write(path, bytes, mode, is_new));
-        let all = std::mem::take(&mut self.written);
-        let done = written.and_then(|()| self.put(&all));
+    /// The first that occurs; then none is there any more.
+    pub fn write<'a>(&mut self, files: impl IntoIterator<Item = New<'a>>) -> io::Result<()> {
+        let written = files.into_iter().try_for_each(|file| self.write_one(file));
+        let done = written.and_then(|()| self.flush_written());
         if done.is_err() {
-            self.discard(&all);
+            self.discard();
+        }
+        done
+    }
+
+    fn write_one(&mut self, New { path, bytes, mark, mode, is_new }: New<'_>) -> io::Result<()> {
+        let (parent, name) = split(path)?;
+        let temporary = temporary(name, mark);
+        let directory = self.directory(parent, true)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(directory, &temporary, flags, Mode::from_raw_mode(mode));
+        let opened = match open() {
+            // Of one who crashed: nobody else makes files of such a name.
+            Err(Errno::EXIST) => {
+                rustix::fs::unlinkat(directory, &temporary, AtFlags::empty()).and_then(|()| open())
+            }
+            other => other,
+        };
+        let mut file = File::from(opened.map_err(|error| at(path)(error.into()))?);
+        let done = file.write_all(bytes);
+        self.written.push(Written { path: path.to_owned(), temporary, file, is_new });
+        done.map_err(at(path))
+    }
+
+    fn flush_written(&self) -> io::Result<()> {
+        let mut flushed = BTreeSet::new();
+        for Written { path, file, .. } in &self.written {
+            let done = if self.written.len() < MANY {
+                file.sync_all()
+            } else if flushed.insert(rustix::fs::fstat(file)?.st_dev) {
+                rustix::fs::syncfs(file).map_err(io::Error::from)
+            } else {
+                Ok(())
+            };
+            done.map_err(at(path))?;
+        }
+        Ok(())
+    }
+
+    /// Puts what was written into its place, in that order, and flushes the directories.
+    ///
+    /// # Errors
+    /// The first that occurs; what is not in its place then is taken away again.
+    pub fn put(&mut self) -> io::Result<()> {
+        let written = std::mem::take(&mut self.written);
+        let mut done = Ok(());
+        for (count, one) in written.iter().enumerate() {
+            done = self.put_one(one);
+            if done.is_err() {
+                self.written.extend(written.into_iter().skip(count));
+                self.discard();
+                break;
+            }
         }
         let flushed = self.flush_directories();
         done.and(flushed)
     }
 
-    /// Writes a file beside its place.
-    fn write(&mut self, path: &Path, bytes: &[u8], mode: u32, is_new: bool) -> io::Result<()> {
-        let (parent, _) = split(path)?;
-        let first = self.count;
-        let mut number = first;
-        let directory = self.directory(parent, true)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        // Of a name that nobody made: somebody else, or one who crashed.
-        let (temporary, opened) = loop {
-            let name = format!(".incusbox-{}-{number}.tmp", std::process::id());
-            match rustix::fs::openat(directory, &name, flags, Mode::from_raw_mode(mode)) {
-                Err(Errno::EXIST) if number < first + MOST_TRIES => number += 1,
-                other => break (name, other?),
-            }
+    fn put_one(&mut self, Written { path, temporary, file, is_new }: &Written) -> io::Result<()> {
+        let (parent, name) = split(path)?;
+        let directory = self.directory(parent, false)?;
+        let flags = if *is_new { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
+        let renamed = match rustix::fs::renameat_with(directory, temporary, directory, name, flags)
+        {
+            // Not all file systems know it; the place was looked at a moment ago.
+            Err(Errno::INVAL) => rustix::fs::renameat(directory, temporary, directory, name),
+            other => other,
         };
-        self.count = number + 1;
-        let mut file = File::from(opened);
-        let done = file.write_all(bytes);
-        self.written.push(Written { path: path.to_owned(), temporary, file, is_new });
-        done
-    }
-
-    fn put(&mut self, written: &[Written]) -> io::Result<()> {
-        match written {
-            [one, ..] if written.len() >= MANY => rustix::fs::syncfs(&one.file)?,
-            few => few.iter().try_for_each(|one| one.file.sync_all())?,
-        }
-        for Written { path, temporary, file, is_new } in written {
-            let (parent, name) = split(path)?;
-            let directory = self.directory(parent, false)?;
-            let flags = if *is_new { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
-            match rustix::fs::renameat_with(directory, temporary, directory, name, flags) {
-                // Not all file systems know it; the place was looked at a moment ago.
-                Err(Errno::INVAL) => rustix::fs::renameat(directory, temporary, directory, name)?,
-                other => other?,
-            }
-            self.stamps.insert(path.clone(), stamp(&rustix::fs::fstat(file)?));
-            self.note(parent);
-        }
+        renamed.map_err(|error| at(path)(error.into()))?;
+        self.stamps.insert(path.clone(), stamp(&rustix::fs::fstat(file)?));
+        self.note(parent);
         Ok(())
     }
 
     /// Takes away what was written and is not in its place.
-    fn discard(&mut self, written: &[Written]) {
-        for Written { path, temporary, .. } in written {
-            let Ok((parent, _)) = split(path) else { continue };
+    pub fn discard(&mut self) {
+        for Written { path, temporary, .. } in std::mem::take(&mut self.written) {
+            let Ok((parent, _)) = split(&path) else { continue };
             if let Ok(directory) = self.directory(parent, false) {
-                let _in_its_place = rustix::fs::unlinkat(directory, temporary, AtFlags::empty());
+                let _swept_the_next_time =
+                    rustix::fs::unlinkat(directory, &temporary, AtFlags::empty());
             }
         }
+    }
+
+    /// Removes the temporary file of one who crashed when this was to be put to `path`.
+    ///
+    /// # Errors
+    /// Of the directory and the file.
+    pub fn remove_temporary(&mut self, path: &Path, mark: &str) -> io::Result<()> {
+        let (parent, name) = split(path)?;
+        self.remove(&parent.join(temporary(name, mark)))
     }
 
     /// Removes a file. One that is not there is no error.
@@ -186,35 +230,44 @@ impl Tree {
         match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
             Ok(()) => self.note(parent),
             Err(Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(at(path)(error.into())),
         }
         Ok(())
     }
 
-    /// Renames what is at `path` so that no desktop reads it, and says how it is called now.
+    /// A name beside `path` that nothing has and no desktop reads.
     ///
     /// # Errors
-    /// Of the directory and the file.
-    pub fn set_aside(&mut self, path: &Path) -> io::Result<PathBuf> {
+    /// When there are too many already.
+    pub fn free_name(&mut self, path: &Path) -> io::Result<PathBuf> {
         let (parent, name) = split(path)?;
         let directory = self.directory(parent, false)?;
         for number in 1..MOST_TRIES {
             let mut aside = name.to_owned();
             aside.push(format!(".changed-{number}"));
-            if rustix::fs::statat(directory, &aside, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-                continue;
+            if rustix::fs::statat(directory, &aside, AtFlags::SYMLINK_NOFOLLOW).is_err() {
+                return Ok(parent.join(aside));
             }
-            let flags = RenameFlags::NOREPLACE;
-            match rustix::fs::renameat_with(directory, name, directory, &aside, flags) {
-                Err(Errno::EXIST) => continue,
-                // Not all file systems know it.
-                Err(Errno::INVAL) => rustix::fs::renameat(directory, name, directory, &aside)?,
-                other => other?,
-            }
-            self.note(parent);
-            return Ok(parent.join(aside));
         }
-        Err(io::Error::other("there are a thousand others already"))
+        Err(at(path)(io::Error::other("there are a thousand others already")))
+    }
+
+    /// Renames what is at `path` to another name in its directory, which nothing has.
+    ///
+    /// # Errors
+    /// Of the directory and the file.
+    pub fn set_aside(&mut self, path: &Path, aside: &Path) -> io::Result<()> {
+        let ((parent, name), (_, aside)) = (split(path)?, split(aside)?);
+        let directory = self.directory(parent, false)?;
+        let flags = RenameFlags::NOREPLACE;
+        let renamed = match rustix::fs::renameat_with(directory, name, directory, aside, flags) {
+            // Not all file systems know it.
+            Err(Errno::INVAL) => rustix::fs::renameat(directory, name, directory, aside),
+            other => other,
+        };
+        renamed.map_err(|error| at(path)(error.into()))?;
+        self.note(parent);
+        Ok(())
     }
 
     /// Flushes what was removed or renamed.
@@ -223,7 +276,7 @@ impl Tree {
     /// Of flushing.
     pub fn flush_directories(&mut self) -> io::Result<()> {
         let changed = std::mem::take(&mut self.changed);
-        changed.iter().try_for_each(|path| Ok(rustix::fs::fsync(self.directory(path, false)?)?))
+        changed.iter().try_for_each(|path| flush(self.directory(path, false)?).map_err(at(path)))
     }
 
     /// What tells whether the file that was put to `path` is still the same.
@@ -242,13 +295,49 @@ impl Tree {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(place) => {
                 if is_made {
-                    std::fs::create_dir_all(path)?;
+                    make_directory(path)?;
                 }
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                Ok(place.insert(rustix::fs::openat(CWD, path, flags, Mode::empty())?))
+                Ok(place.insert(open_directory(path)?))
             }
         }
     }
+}
+
+/// Makes a directory where it is missing, and those above it, so that a crash does not take it away
+/// again with what is put there.
+///
+/// # Errors
+/// Of the first directory that cannot be made.
+pub fn make_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().ok_or(io::ErrorKind::NotFound)?;
+    make_directory(parent)?;
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        other => other.and_then(|()| flush(&open_directory(parent)?)).map_err(at(path)),
+    }
+}
+
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|error| at(path)(error.into()))
+}
+
+fn flush(directory: &OwnedFd) -> io::Result<()> {
+    match rustix::fs::fsync(directory) {
+        // Some file systems of other machines cannot do that. (fsync(2))
+        Err(Errno::INVAL) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// The name of the temporary file beside `name`: it follows from the list, so what a crash left is
+/// found, and no file of anybody else's has it.
+fn temporary(name: &OsStr, mark: &str) -> String {
+    let key = [name.as_bytes(), b"\0", mark.as_bytes()].concat();
+    format!(".incusbox-{}.tmp", &digest(&key)[..32])
 }
 
 /// Directory and name.

@@ -19,6 +19,7 @@ use rustix::fs::FlockOperation;
 
 use crate::boxes::error::Error;
 use crate::export::apply::Look;
+use crate::export::failed::at;
 use crate::export::manifest::{self, Kept, Listed, Listing};
 use crate::export::plan::Plan;
 use crate::export::refresh;
@@ -53,7 +54,9 @@ const LOCK: &str = "watch.lock";
 
 fn lock() -> io::Result<File> {
     let path = manifest::directory()?.join(LOCK);
-    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
+    let opened =
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    opened.map_err(at(&path))
 }
 
 /// Whether somebody follows boxes for this user.
@@ -224,8 +227,11 @@ impl Watch {
             };
             // What was left of it, also after a crash, so that there is no list any more.
             kept.manifest.defaults_are_due = true;
-            sync::bring_about(&mut kept, "", Plan::default(), Look::Quick)?;
-            kept.save().map_err(&listing)?;
+            let outcome = sync::bring_about(&mut kept, "", Plan::default(), Look::Quick)?;
+            for text in outcome.done.said_of_aside() {
+                message::say(PROGRAM, text);
+            }
+            kept.told().and_then(|()| kept.save()).map_err(&listing)?;
             return Ok(false);
         }
         let projects: BTreeSet<&str> = boxes.iter().map(|one| &*one.project).collect();

@@ -25,4 +25,5 @@ mod lifecycle;
 mod messages;
 mod nested;
 mod packages;
+mod torn;
 mod watch;

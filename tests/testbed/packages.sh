@@ -6,7 +6,7 @@
 # virtual machines, which the test bed does not start).
 # shellcheck disable=SC2034  # for `up`
 TB_PACKAGES="incus-base incus-client uidmap nftables dnsmasq-base iproute2 \
-    mmdebstrap zstd sudo util-linux acl openssh-client rsync git less fzf \
+    mmdebstrap zstd sudo util-linux acl openssh-client rsync git less fzf strace \
     vim-tiny socat jq tmux hyperfine python3 busybox-static gcc g++ libc6-dev pkg-config"
 
 # What `make demo` and `make bench` open windows with: apart, for no test needs them.

@@ -11,7 +11,7 @@ use crate::boxes::error::Error;
 use crate::cli::{PROGRAM, print, print_json};
 use crate::export::manifest::Kept;
 use crate::export::plan::{Content, Plan};
-use crate::export::sync::Outcome;
+use crate::export::sync::{Outcome, host};
 use crate::message::{self, printable};
 use crate::names::BoxName;
 
@@ -97,16 +97,15 @@ fn texts(paths: &[PathBuf]) -> Vec<String> {
     paths.iter().map(|path| path.to_string_lossy().into_owned()).collect()
 }
 
+/// Notes that all was said.
+pub fn told(kept: &mut Kept) -> Result<(), Error> {
+    kept.told().map_err(host("writing the list of what is exported"))
+}
+
 /// Says what could not be done, or is not as one would think.
 pub fn say_troubles(outcome: &Outcome) {
     let say = |text: String| message::say(PROGRAM, text);
-    for (path, now) in &outcome.done.aside {
-        say(format!(
-            "`{}` was changed by somebody; it is kept as `{}`",
-            path.display(),
-            now.display()
-        ));
-    }
+    outcome.done.said_of_aside().for_each(say);
     for path in &outcome.done.foreign {
         say(format!(
             "`{}` is there and not incusbox's: it is left alone\nmove it away, or choose another place by --export-path",

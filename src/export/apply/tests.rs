@@ -159,11 +159,36 @@ fn a_directory_that_cannot_be_written_leaves_all_as_it_was() {
     let home = Home::new();
     home.make(&[("a", "1")]);
     std::fs::write(home.path("file"), "").expect("a file");
+    std::fs::write(home.path("a"), "changed").expect("a file");
+    let plan = home.plan(&[("a", "2"), ("file/b", "2")]);
+    assert!(apply(&mut home.kept(), "u1", plan, Look::Quick).is_err());
+    assert_eq!(home.read("a").as_deref(), Some("changed"), "nothing takes its place");
+    std::fs::write(home.path("a"), "1").expect("a file");
     let plan = home.plan(&[("a", "2"), ("file/b", "2")]);
     assert!(apply(&mut home.kept(), "u1", plan, Look::Quick).is_err());
     assert_eq!(home.read("a").as_deref(), Some("1"));
     assert_eq!(home.names(), ["a", "file"], "nothing half made is left");
     assert_eq!(home.make(&[("a", "2")]).written, [home.path("a")]);
+}
+
+#[test]
+fn what_a_crash_left_beside_a_place_is_taken_away_and_no_other() {
+    let home = Home::new();
+    let mut kept = home.kept();
+    let record = kept.manifest.exports("dev", "default", "u1").files.entry(home.path("a"));
+    record.or_default().next = Some(digest(b"1"));
+    kept.save().expect("saved");
+    drop(kept);
+    let (file, mark) = (home.path("a"), digest(b"1"));
+    let mut tree = Tree::default();
+    let new = New { path: &file, bytes: b"half", mark: &mark, mode: 0o644, is_new: true };
+    tree.write([new]).expect("written");
+    drop(tree);
+    std::fs::write(home.path(".incusbox-1.tmp"), "somebody's").expect("a file");
+    assert_eq!(home.names().len(), 2);
+    // Another content has another name beside its place.
+    home.make(&[("a", "2")]);
+    assert_eq!(home.names(), [".incusbox-1.tmp", "a"]);
 }
 
 #[test]

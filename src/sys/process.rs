@@ -158,6 +158,21 @@ pub fn close_number(number: i32) {
     unsafe { libc::close(number) };
 }
 
+/// Closes every descriptor but `kept`, and has `/dev/null` as the standard ones; for a child that
+/// ends by [`exit_now`], as its parent's owners of these never know.
+pub fn keep_only(kept: &OwnedFd) {
+    let kept = kept.as_raw_fd();
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    let open: Vec<i32> = entries.filter_map(number).collect();
+    open.into_iter().filter(|number| *number != kept).for_each(close_number);
+    for number in (0..3).filter(|number| *number != kept) {
+        // Taken as the lowest that is free.
+        let null = super::fds::open_null().map(std::os::fd::IntoRawFd::into_raw_fd);
+        debug_assert_eq!(null.ok(), Some(number));
+    }
+}
+
 /// Takes the ownership of the standard descriptor `number`, moved out of the way of the numbers
 /// 0 to 2, where `/dev/null` takes its place.
 ///

@@ -24,4 +24,5 @@ mod lifecycle;
 mod messages;
 mod nested;
 mod packages;
+mod share;
 mod watch;

@@ -4,7 +4,7 @@
 //! It learns of the client's end by the end of a pipe. Files stay for [`LINGER`] from their start on:
 //! many programs hand over what they shall open to one of theirs that runs already, and end.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::DIRECTORY;
@@ -33,16 +33,20 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Starts one for the box `name`.
+    /// Starts one for the box `name`, which has `files` open as long as it is there.
     ///
     /// # Errors
     /// fork(2)'s and pipe(2)'s.
-    pub fn start(name: &str, project: Option<&str>) -> std::io::Result<Keeper> {
+    pub fn start(
+        name: &str,
+        project: Option<&str>,
+        files: &[BorrowedFd<'_>],
+    ) -> std::io::Result<Keeper> {
         let (read, write) = pipes::pipe()?;
         match process::fork()? {
             Forked::Child => {
                 // Else the pipe, or one to whoever waits for the client's output, would never end.
-                process::keep_only(&read);
+                process::keep_only(&[files, &[read.as_fd()]].concat());
                 let _leads_one_already = process::start_session();
                 let project = project.map(str::to_owned);
                 if let Some(owner) = Owner::of(std::process::id() as i32) {

@@ -1,8 +1,8 @@
 //! Showing a box files of the host that it does not see, for one run: `--share-files`.
 //!
 //! A file becomes a read-only disk of the box's, at a path of its own there, and the agent is asked
-//! again: it proves that what is there is the file that was meant, whatever happened to paths in
-//! between. Ids are never shifted (`shift`): a mount with other ids can be made writable by root in
+//! again: it proves that what is there is the file that was meant. A box that lies gets no other:
+//! Incus is told what was opened as the user, not its path, wherever it can take that. Ids are never shifted (`shift`): a mount with other ids can be made writable by root in
 //! the box, one without cannot (measured: mount(2) says EPERM).
 
 mod keeper;
@@ -11,16 +11,21 @@ mod refusal;
 mod source;
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd};
 
 use super::error::Error;
 use super::opened::{self, Named};
 use super::session::Session;
 use crate::agent::protocol::{Command, FILES, Failure, Opened, Request};
+use crate::incus;
 use crate::incus::devices::Devices;
+use crate::sys::process;
 use keeper::Keeper;
 pub use keeper::sweep;
+use owner::Owner;
 pub use owner::is_left;
 pub use refusal::{Unshared, Why};
+use source::Source;
 
 /// Where files are in a box.
 const DIRECTORY: &str = FILES;
@@ -76,10 +81,10 @@ impl Session<'_> {
             return Err(unshared(first, Why::TooMany(MOST_FILES)));
         }
         // As the user, before anything is said to who opens them as root.
-        let mut sources = Vec::new();
+        let mut found = Vec::new();
         for file in files {
             let source = source::find(file).map_err(|why| unshared(&file.path, why))?;
-            sources.push((file.clone(), source));
+            found.push((file.clone(), source));
         }
         let refused = |source| unshared(first, Why::Refused(source));
         let told = self.client.told(&name).map_err(refused)?;
@@ -90,23 +95,45 @@ impl Session<'_> {
             self.trace.note("files that somebody left are taken away");
             sweep(&mut self.client, &name).map_err(refused)?;
         }
-        let keeper = Keeper::start(&name, self.client.project());
+        let open: Vec<_> = found.iter().map(|(_, source)| source.file.as_fd()).collect();
+        let keeper = Keeper::start(&name, self.client.project(), &open);
         let keeper = keeper.map_err(|source| {
             unshared(first, Why::Host("starting who takes it away again", source))
         })?;
-        let mut devices = Devices::new();
-        for (number, (file, source)) in sources.into_iter().enumerate() {
-            let device = keeper.owner.device(number);
+        let owner = keeper.owner;
+        sharing.keeper = Some(keeper);
+        let mut shown = Vec::new();
+        for (number, (file, source)) in found.into_iter().enumerate() {
+            let device = owner.device(number);
             let own_name = source::name_in_box(file.to_path());
             let place = format!("{DIRECTORY}/{}/{own_name}", owner::id(&device));
-            devices.insert(device, disk(&source, &place));
-            sharing.places.insert(place.into_bytes(), file.path);
+            sharing.places.insert(place.clone().into_bytes(), file.path);
+            shown.push(Shown { device, place, source });
         }
-        sharing.keeper = Some(keeper);
-        self.client.add_devices(&name, &devices).map_err(refused)?;
+        self.add(&owner, &shown).map_err(|why| unshared(first, why))?;
         self.trace.note("Incus shows the box what it did not see");
         rename(request, self.named, &sharing.places);
         Ok(())
+    }
+
+    /// Has Incus show the box files: what the keeper has open, which is the very file whatever
+    /// becomes of paths, or by their paths, for a daemon with mounts of its own or a project that
+    /// allows directories.
+    fn add(&mut self, owner: &Owner, shown: &[Shown]) -> Result<(), Why> {
+        let name = self.options.name.as_str();
+        let is_near = process::peer(&self.client).is_some_and(owner::has_our_ids);
+        let open = |source: &Source| is_near.then(|| owner.descriptor(source.file.as_raw_fd()));
+        if let Some(devices) = devices(shown, open) {
+            match self.client.add_devices(name, &devices) {
+                Err(incus::Error::Refused { text, .. }) => {
+                    self.trace.note(&format!("Incus cannot show the box open files: {text}"));
+                }
+                other => return other.map_err(Why::Refused),
+            }
+        }
+        let text = |source: &Source| source.path.to_str().map(str::to_owned);
+        let devices = devices(shown, text).ok_or(Why::NotText)?;
+        self.client.add_devices(name, &devices).map_err(Why::Refused)
     }
 
     /// A run by Incus alone asks nobody what the box sees.
@@ -122,17 +149,28 @@ impl Session<'_> {
     }
 }
 
-/// A file as a device. `required=false`: the box starts without it once it is gone.
-fn disk(source: &str, place: &str) -> BTreeMap<String, String> {
-    [
-        ("type", "disk"),
-        ("source", source),
-        ("path", place),
-        ("readonly", "true"),
-        ("required", "false"),
-    ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .into()
+/// A file that the box shall see.
+struct Shown {
+    device: String,
+    place: String,
+    source: Source,
+}
+
+/// Files as devices, if `path` has a path for each. `required=false`: the box starts without them
+/// once they are gone.
+fn devices(shown: &[Shown], path: impl Fn(&Source) -> Option<String>) -> Option<Devices> {
+    let device = |one: &Shown| {
+        let content = [
+            ("type", "disk"),
+            ("source", &path(&one.source)?),
+            ("path", &one.place),
+            ("readonly", "true"),
+            ("required", "false"),
+        ];
+        let content = content.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        Some((one.device.clone(), content.into()))
+    };
+    shown.iter().map(device).collect()
 }
 
 /// Puts the paths in the box into the request, for those of the host.

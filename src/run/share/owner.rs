@@ -41,6 +41,11 @@ impl Owner {
         format!("{PREFIX}{place:08x}.{boot:08x}.{pid}.{start}.{number}")
     }
 
+    /// A descriptor of its as a path, for whoever has the same process ids.
+    pub fn descriptor(&self, number: i32) -> String {
+        format!("/proc/{}/fd/{number}", self.pid)
+    }
+
     /// Whose device this is, if it is a shared file.
     fn in_name(device: &str) -> Option<Owner> {
         let mut parts = device.strip_prefix(PREFIX)?.split('.');
@@ -75,6 +80,14 @@ impl Owner {
 pub fn is_left(device: &str) -> bool {
     device.starts_with(PREFIX)
         && Owner::of(std::process::id() as i32).is_some_and(|own| own.outlives(device, start_of))
+}
+
+/// Whether processes have the same ids for process `pid` as for this one: it has one id only, seen
+/// from here (`NSpid`, proc_pid_status(5)).
+pub fn has_our_ids(pid: i32) -> bool {
+    let told = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let ids = told.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    ids.is_some_and(|ids| ids.split_whitespace().count() == 1)
 }
 
 /// What is called in the box after a device, in hexadecimal digits.

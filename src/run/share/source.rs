@@ -1,7 +1,7 @@
 //! A file of the host as what a box is shown: opened as the user first, for Incus opens it as root.
 
 use std::fs::{File, OpenOptions};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -14,9 +14,21 @@ const MOST_NAME: usize = 140;
 /// Of these, what an ending may have.
 const MOST_ENDING: usize = 20;
 
-/// The path of a file without any link in it, if the user may read what is there, and it is the file
-/// that was meant.
-pub fn find(meant: &Opened) -> Result<String, Why> {
+/// Descriptors of files are from this one on: Incus is told their numbers, and a process that comes to
+/// the same process id has hardly any there.
+const FIRST_DESCRIPTOR: i32 = 700;
+
+/// A file as it was found.
+#[derive(Debug)]
+pub struct Source {
+    /// Open for reading.
+    pub file: OwnedFd,
+    /// The path without any link in it.
+    pub path: PathBuf,
+}
+
+/// Opens a file as the user, if it is the one that was meant.
+pub fn find(meant: &Opened) -> Result<Source, Why> {
     let path = meant.to_path();
     // The kernel decides whether the user may read it. It waits for nobody at a FIFO or a device.
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
@@ -36,11 +48,12 @@ pub fn find(meant: &Opened) -> Result<String, Why> {
     if !is_it(&meta) || !is_it(&there) {
         return Err(Why::Moved);
     }
-    match real.into_os_string().into_string() {
-        Ok(real) if real == "/" => Err(Why::Everything),
-        Ok(real) => Ok(real),
-        Err(_) => Err(Why::NotText),
+    if real == Path::new("/") {
+        return Err(Why::Everything);
     }
+    // Where the limit is lower than that, any number is as good.
+    let moved = rustix::io::fcntl_dupfd_cloexec(&file, FIRST_DESCRIPTOR);
+    Ok(Source { file: moved.unwrap_or_else(|_| file.into()), path: real })
 }
 
 /// The path that the kernel knows an open file by.
@@ -119,7 +132,7 @@ mod tests {
         let found = find(&meant(&link));
         let other = find(&Opened { inode: 1, ..meant(&link) });
         std::fs::remove_dir_all(&directory).expect("removed");
-        assert_eq!(found.ok().as_deref(), file.to_str());
+        assert_eq!(found.expect("a file").path, file);
         assert!(matches!(other, Err(Why::Moved)), "{other:?}");
         assert!(matches!(find(&meant(Path::new("/dev/null"))), Err(Why::NoFile)));
         assert!(matches!(find(&meant(Path::new("/usr/.."))), Err(Why::Everything)));

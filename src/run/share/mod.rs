@@ -125,6 +125,8 @@ impl Session<'_> {
         let open = |source: &Source| is_near.then(|| owner.descriptor(source.file.as_raw_fd()));
         if let Some(devices) = devices(shown, open) {
             match self.client.add_devices(name, &devices) {
+                // A device that could not be mounted stays in the configuration; the next change
+                // gives it another source, or the keeper takes it away.
                 Err(incus::Error::Refused { text, .. }) => {
                     self.trace.note(&format!("Incus cannot show the box open files: {text}"));
                 }

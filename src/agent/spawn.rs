@@ -10,7 +10,11 @@ use super::account::Account;
 use super::desktop;
 use super::limits::{self, Limits};
 use super::login::{self, Variables};
-use super::protocol::{BOX, Base, Command, Failure, Fd, Missing, Opened, Place, Reason, Request};
+use rustix::fs::Access;
+
+use super::protocol::{
+    BOX, Base, Command, FILES, Failure, Fd, Missing, Opened, Place, Reason, Request,
+};
 use super::umask;
 use crate::sys::process::{self, Forked};
 use crate::sys::{fds, pipes, pty, signals};
@@ -208,7 +212,7 @@ fn become_command(
         process::become_user(account.uid, account.gid, &account.groups)
             .map_err(setup("becoming the user"))?;
         let place = enter_directory(request, account)?;
-        request.opened.iter().try_for_each(see)?;
+        see(&request.opened)?;
         Ok(place)
     };
     let place = match become_it() {
@@ -278,15 +282,29 @@ fn enter_directory(request: &Request, account: &Account) -> Result<Place, Failur
     Ok(Place::Root)
 }
 
-/// Whether a file of the host's is in the box what it is there.
-fn see(opened: &Opened) -> Result<(), Failure> {
-    let unseen =
-        |errno: i32| Failure { reason: Reason::Unseen, errno, subject: opened.path.clone() };
-    match rustix::fs::stat(OsStr::from_bytes(&opened.path)) {
-        Ok(stat) if (stat.st_dev, stat.st_ino) == (opened.device, opened.inode) => Ok(()),
-        Ok(_) => Err(unseen(0)),
-        Err(error) => Err(unseen(error.raw_os_error())),
+/// Whether files of the host's are in the box what they are there.
+fn see(opened: &[Opened]) -> Result<(), Failure> {
+    let unseen: Vec<(&[u8], i32)> = opened
+        .iter()
+        .filter_map(|opened| is_seen(opened).err().map(|errno| (&*opened.path, errno)))
+        .collect();
+    let Some((_, errno)) = unseen.first() else { return Ok(()) };
+    let paths: Vec<&[u8]> = unseen.iter().map(|(path, _)| *path).collect();
+    Err(Failure { reason: Reason::Unseen, errno: *errno, subject: paths.join(&0) })
+}
+
+/// An error number, or 0 for another file.
+fn is_seen(opened: &Opened) -> Result<(), i32> {
+    let path = opened.to_path();
+    let stat = rustix::fs::stat(path).map_err(|error| error.raw_os_error())?;
+    if (stat.st_dev, stat.st_ino) != (opened.device, opened.inode) {
+        return Err(0);
     }
+    // One that is shown for this run is there to be read, and has its owner's id of the host.
+    if !path.starts_with(FILES) {
+        return Ok(());
+    }
+    rustix::fs::access(path, Access::READ_OK).map_err(|error| error.raw_os_error())
 }
 
 /// Reads what the child reports until its exec closes the pipe.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command};
 use serde_json::json;
 
 use super::lifecycle::{catch, while_running_as};
@@ -13,7 +13,7 @@ use crate::agent::protocol::service::{Found, ServiceName};
 use crate::boxes::error::Error;
 use crate::export::apply::Look as Closeness;
 use crate::export::ground;
-use crate::export::manifest::{self, Chosen, Exports, Kept, Look, Shimmed};
+use crate::export::manifest::{self, Chosen, Exports, Kept, Look, Sharing, Shimmed};
 use crate::export::offers::{App, Offers};
 use crate::export::sync::{self, Outcome, Whose, host};
 use crate::incus::Client;
@@ -21,6 +21,7 @@ use crate::incus::instances::PAUSE;
 use crate::incus::objects::FullInstance;
 use crate::message::{self, printable};
 use crate::names::{BoxName, distance};
+use crate::run::share;
 use crate::session::FOR_A_BOX;
 use crate::sys::signals::Signals;
 use crate::watch;
@@ -49,6 +50,8 @@ pub fn define(command: Command) -> Command {
         .arg(flag("sudo", "Run the commands as root in the box").requires("bin"))
         .arg(Arg::new("label").long("label").value_name("TEXT").help("What stands behind the names in menus; '' for nothing [default: the box's name, if the host has the program too]"))
         .arg(Arg::new("extra-flags").long("extra-flags").value_name("WORDS").allow_hyphen_values(true).help("More arguments for the programs"))
+        .arg(flag("share-files", "Show the box what the programs shall open and it does not see, read-only while they run").requires("programs"))
+        .group(ArgGroup::new("programs").args(["app", "all-apps"]).multiple(true))
         .arg(flag("list", "List what is exported, of one box or of all").conflicts_with_all(["app", "all-apps", "bin", "service", "verify", "dry-run"]))
         .arg(flag("verify", "Look at every byte of what is exported, and mend it").conflicts_with_all(["app", "all-apps", "bin", "service"]))
         .arg(flag("dry-run", "Say what would be done, and do nothing"))
@@ -170,6 +173,10 @@ pub fn sweep(
         say_troubles(&outcome);
         told(kept)?;
         names.push(name);
+    }
+    // Files that were shown to a box for a run whose end nobody saw.
+    for one in all.iter().filter(|one| one.devices.keys().any(|device| share::is_left(device))) {
+        let _is_tried_again = share::sweep(client, &one.name);
     }
     Ok((names, all))
 }
@@ -293,7 +300,8 @@ fn look(matches: &ArgMatches) -> Result<Look, Error> {
     if flags.iter().any(|word| word.chars().any(char::is_control)) {
         return Err(Error::Usage("--extra-flags has control characters".to_owned()));
     }
-    Ok(Look { label, flags })
+    let files = if matches.get_flag("share-files") { Sharing::PerRun } else { Sharing::No };
+    Ok(Look { label, flags, files })
 }
 
 /// Where shims go.

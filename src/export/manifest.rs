@@ -125,6 +125,26 @@ pub struct Look {
     pub label: Option<String>,
     /// More arguments.
     pub flags: Vec<String>,
+    /// Whether the box is shown what it opens.
+    #[serde(default, skip_serializing_if = "Sharing::is_no")]
+    pub files: Sharing,
+}
+
+/// What becomes of a file that a program shall open and its box does not see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sharing {
+    /// It is refused.
+    #[default]
+    No,
+    /// The box is shown it, read-only and for this run.
+    PerRun,
+}
+
+impl Sharing {
+    fn is_no(&self) -> bool {
+        *self == Sharing::No
+    }
 }
 
 /// A command with a shim.
@@ -390,5 +410,21 @@ impl Manifest {
     /// Forgets boxes that have nothing and want nothing.
     fn tidy(&mut self) {
         self.boxes.retain(|one| !one.files.is_empty() || one.chosen != Chosen::default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_before_is_read_and_written_as_it_was() {
+        let old = r#"{"label":null,"flags":["-x"]}"#;
+        let look: Look = serde_json::from_str(old).expect("a look");
+        assert_eq!(look.files, Sharing::No);
+        assert_eq!(serde_json::to_string(&look).expect("text"), old);
+        let new = Look { files: Sharing::PerRun, ..look };
+        let written = serde_json::to_string(&new).expect("text");
+        assert_eq!(serde_json::from_str::<Look>(&written).expect("a look"), new, "{written}");
     }
 }

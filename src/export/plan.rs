@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::manifest::{Exports, Look, Settled, Source};
+use super::manifest::{Exports, Look, Settled, Sharing, Source};
 use super::offers::{App, Offers, Pictured, Program, Shown};
 use super::{beside, service, shim};
 use crate::agent::protocol::service::{Found, Service, ServiceName};
@@ -256,6 +256,7 @@ impl Plan {
             has_windows,
             label,
             flags: &look.flags,
+            shares_files: look.files == Sharing::PerRun,
         };
         for icon in &app.icons {
             self.add_icon(from, icon);

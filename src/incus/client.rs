@@ -346,7 +346,7 @@ mod tests {
     use super::*;
 
     fn answer(body: &str) -> Response {
-        Response { status: 200, accept: None, body: body.as_bytes().to_vec() }
+        Response { status: 200, accept: None, etag: None, body: body.as_bytes().to_vec() }
     }
 
     #[test]

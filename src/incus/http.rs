@@ -17,6 +17,8 @@ pub struct Response {
     pub status: u16,
     /// The `Sec-WebSocket-Accept` header, for a connection that was upgraded.
     pub accept: Option<String>,
+    /// The `ETag` header: the state of what was asked about.
+    pub etag: Option<String>,
     /// The body; empty for 101.
     pub body: Vec<u8>,
 }
@@ -87,15 +89,16 @@ pub fn parse(bytes: &[u8], body: Body) -> Result<Option<(Response, usize)>, Malf
         std::str::from_utf8(found.value).ok().map(str::trim)
     };
     let accept = header("sec-websocket-accept").map(str::to_owned);
+    let etag = header("etag").map(str::to_owned);
     if status == 101 || body == Body::None {
-        return Ok(Some((Response { status, accept, body: Vec::new() }, head_length)));
+        return Ok(Some((Response { status, accept, etag, body: Vec::new() }, head_length)));
     }
     let rest = &bytes[head_length..];
     let body = match length(header)? {
         Length::Known(length) => rest.get(..length).map(|body| (body.to_vec(), length)),
         Length::Chunked => unchunk(rest)?,
     };
-    Ok(body.map(|(body, used)| (Response { status, accept, body }, head_length + used)))
+    Ok(body.map(|(body, used)| (Response { status, accept, etag, body }, head_length + used)))
 }
 
 fn length<'h>(header: impl Fn(&str) -> Option<&'h str>) -> Result<Length, Malformed> {

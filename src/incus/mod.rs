@@ -8,6 +8,7 @@
 pub mod client;
 #[cfg(feature = "cli")]
 pub mod command;
+pub mod devices;
 pub mod error;
 #[cfg(feature = "cli")]
 pub mod events;

@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::types::status;
 
-/// Devices or configuration, by name.
-pub type Devices = BTreeMap<String, BTreeMap<String, String>>;
+pub use super::devices::Devices;
 
 /// Go writes `null` for a map or a list that was never made, as those of an instance in the making.
 pub(super) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>

@@ -252,7 +252,7 @@ mod tests {
     fn the_handshake_is_that_of_the_rfc() {
         // RFC 6455, section 1.3.
         let accept = Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned());
-        let response = Response { status: 101, accept, body: Vec::new() };
+        let response = Response { status: 101, accept, etag: None, body: Vec::new() };
         assert!(is_granted(&response, "dGhlIHNhbXBsZSBub25jZQ=="));
         assert!(!is_granted(&response, "dGhlIHNhbXBsZSBub25jZR=="));
     }

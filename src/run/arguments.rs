@@ -69,6 +69,8 @@ pub struct Options {
     pub verbose: bool,
     /// The word around what is opened.
     pub opened: Option<OsString>,
+    /// What is opened and not seen is shown to the box.
+    pub share_files: bool,
     /// Failures are shown on the desktop.
     pub notify: bool,
     /// The command is one of the agent's own.
@@ -110,6 +112,7 @@ pub fn definition() -> Command {
         .arg(flag("no-start").help("Refuse to start a stopped box"))
         .arg(flag("verbose").short('v').help("Say on stderr what is done and how long each step took"))
         .arg(value("opened", "MARK").value_parser(OsStringValueParser::new()).help("Refuse files between two words MARK that the box does not see; for launchers"))
+        .arg(flag("share-files").requires("opened").conflicts_with("agent").help("Show the box files that it does not see instead, read-only and for this run"))
         .arg(flag("notify").help("Show a failure of incusbox-run on the desktop too, if nobody reads stderr; for launchers"))
         .arg(flag("agent").hide(true).help("The command is one of the agent's own; for units"))
         .arg(value("shim", "FILE").value_parser(OsStringValueParser::new()).hide(true).help("Run what the shim FILE says"))
@@ -194,6 +197,7 @@ fn options(matches: &ArgMatches) -> Result<Options, Stop> {
         no_start: matches.get_flag("no-start"),
         verbose: matches.get_flag("verbose"),
         opened: text("opened"),
+        share_files: matches.get_flag("share-files"),
         notify: matches.get_flag("notify"),
         is_agents: matches.get_flag("agent"),
     })

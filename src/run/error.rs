@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::inside::Hindrance;
+use super::share::Unshared;
 use crate::agent::protocol::{Failure, Reason};
 use crate::exit::{self, ExitStatus};
 use crate::incus;
@@ -41,6 +42,8 @@ pub enum Error {
     AgentAlien { name: String, why: String },
     /// The agent could not run the command.
     Agent { name: String, failure: Failure },
+    /// A file cannot be shown to the box.
+    Unshared(Unshared),
     /// A shim in a box does not run.
     Inside(Hindrance),
     /// The box has no such user (native mode).
@@ -125,6 +128,7 @@ impl fmt::Display for Error {
             ),
             Error::Incus(error) => error.fmt(f),
             Error::Inside(hindrance) => hindrance.fmt(f),
+            Error::Unshared(unshared) => unshared.fmt(f),
             Error::NoBox { name, project, near } => no_box(f, name, project.as_deref(), near),
             Error::Stopped { name } => write!(
                 f,
@@ -239,12 +243,7 @@ fn agent_failure(f: &mut fmt::Formatter<'_>, name: &str, failure: &Failure) -> f
             write!(f, "the agent in box `{name}` does not understand us: {subject}")
         }
         Reason::Setup => write!(f, "box `{name}`: {subject} failed: {cause}"),
-        Reason::Unseen => write!(
-            f,
-            "`{subject}` is on the host, and box `{name}` does not see it\n\
-             copy it to where both see it: your home, if the box shares that, or a volume \
-             (incusbox info shows them)"
-        ),
+        Reason::Unseen => unseen(f, name, failure),
         Reason::Cookie => {
             write!(f, "the agent in box `{name}` wants the cookie of the display once more")
         }
@@ -253,6 +252,21 @@ fn agent_failure(f: &mut fmt::Formatter<'_>, name: &str, failure: &Failure) -> f
             "box `{name}` sees an old session of the host's, and its agent insists on a new one"
         ),
     }
+}
+
+fn unseen(f: &mut fmt::Formatter<'_>, name: &str, failure: &Failure) -> fmt::Result {
+    let mut paths = failure.paths();
+    write!(f, "`{}` ", printable_bytes(paths.next().unwrap_or_default()))?;
+    match paths.count() {
+        0 => write!(f, "is on the host, and box `{name}` does not see it")?,
+        more => write!(f, "and {more} more are on the host, and box `{name}` does not see them")?,
+    }
+    write!(
+        f,
+        "\ncopy it to where both see it: your home, if the box shares that, or a volume \
+         (incusbox info shows them)\n\
+         or have this program shown what it opens: incusbox export {name} --app NAME --share-files"
+    )
 }
 
 fn lost(f: &mut fmt::Formatter<'_>, name: &str, why: &Lost) -> fmt::Result {

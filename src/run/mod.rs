@@ -24,6 +24,7 @@ mod relay;
 mod renewal;
 mod screen;
 mod session;
+pub(crate) mod share;
 mod trace;
 mod uplink;
 mod xauthority;
@@ -96,19 +97,20 @@ fn run() -> Result<ExitStatus, Error> {
 fn run_in(mut options: Options) -> Result<ExitStatus, Error> {
     let trace = Trace::new(options.verbose);
     let mark = options.opened.take();
-    let opened = mark.map(|mark| opened::take(&mut options.command, &mark)).unwrap_or_default();
-    let around = surroundings(&options, opened);
+    let named = mark.map(|mark| opened::take(&mut options.command, &mark)).unwrap_or_default();
+    let around = surroundings(&options, named.iter().map(|named| named.opened.clone()).collect());
     let plan = plan::plan(&options, &around, |name| std::env::var_os(name));
     let project = options.project.clone().or_else(|| std::env::var("INCUS_PROJECT").ok());
     let client = Client::connect(project.filter(|project| !project.is_empty()))?;
     trace.note("connected to Incus");
-    let mut session = Session { options: &options, client, trace: &trace };
+    let mut session = Session { options: &options, client, named: &named, trace: &trace };
     if options.mode != Mode::Native {
         match session.run(&plan, || host_terminal(&options))? {
             Finished::Status(status) => return Ok(status),
             Finished::Native => {}
         }
     }
+    session.refuse_sharing()?;
     native::run(&mut session, &plan, host_terminal(&options))
 }
 

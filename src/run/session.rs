@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use super::agent_file::{AgentFile, PLACES};
 use super::arguments::{Mode, Options};
 use super::error::{Error, Lost};
+use super::opened::Named;
 use super::plan::Plan;
 use super::relay::{Outcome, Relay};
+use super::share::Sharing;
 use super::trace::Trace;
 use crate::agent::protocol::desktop::Desktop;
 use crate::agent::protocol::{Failure, Reason, Request};
@@ -28,6 +30,8 @@ pub struct Session<'a> {
     pub options: &'a Options,
     /// The connection to the daemon.
     pub client: Client,
+    /// What a launcher opens.
+    pub named: &'a [Named],
     /// Where steps are told.
     pub trace: &'a Trace,
 }
@@ -67,9 +71,11 @@ impl Session<'_> {
         let agent = AgentFile::find()?;
         let mut path = agent.path_in(PLACES[0]);
         let mut request = plan.request.clone();
+        let mut sharing = Sharing::default();
         // At most: agent missing, agent found to be in another place, agent pushed, and then the
-        // box found to see an old session of the user's, and to lack the display's cookie.
-        for last in [false, false, true, true, true] {
+        // box found to see an old session of the user's, to lack the display's cookie, and not to
+        // see what shall be opened.
+        for last in [false, false, true, true, true, true] {
             // Nothing of the command is in it: arguments and environment of an exec show in the
             // host's list of processes.
             let started = self.exec(&Exec::as_root(&[&path, "exec"]))?;
@@ -79,7 +85,10 @@ impl Session<'_> {
             let relay = Relay::new(plan, terminal(), streams, self.trace).map_err(host_error)?;
             let outcome = relay.run(request.clone()).map_err(host_error)?;
             match outcome {
-                Outcome::Ended(exited) => return Ok(Finished::Status(exited.status)),
+                Outcome::Ended(exited) => {
+                    sharing.linger();
+                    return Ok(Finished::Status(exited.status));
+                }
                 Outcome::Failed(Failure { reason: Reason::Stale, .. }) if may_renew(&request) => {
                     self.renew_session(&mut request);
                     has_moved(&mut request, &mut path);
@@ -88,6 +97,12 @@ impl Session<'_> {
                     if lacks_cookie(&request) =>
                 {
                     self.give_cookie(&mut request);
+                    has_moved(&mut request, &mut path);
+                }
+                Outcome::Failed(failure)
+                    if failure.reason == Reason::Unseen && self.options.share_files =>
+                {
+                    self.share(&failure, &mut sharing, &mut request)?;
                     has_moved(&mut request, &mut path);
                 }
                 Outcome::Failed(failure) => {

@@ -191,6 +191,7 @@ mod tests {
             &["--service", "x"],
             &["--app"],
             &["--all-apps=x"],
+            &["--all-apps", "--share-files"],
             &["-x"],
         ] {
             assert!(check(bad).is_err(), "{bad:?}");

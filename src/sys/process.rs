@@ -3,7 +3,7 @@
 
 use std::ffi::{CStr, CString, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 use nix::sys::signal::Signal;
@@ -158,6 +158,21 @@ pub fn close_number(number: i32) {
     unsafe { libc::close(number) };
 }
 
+/// Closes every descriptor but those of `kept`, and has `/dev/null` as the standard ones; for a child that
+/// ends by [`exit_now`], as its parent's owners of these never know.
+pub fn keep_only(kept: &[BorrowedFd<'_>]) {
+    let is_kept = |number: &i32| kept.iter().any(|fd| fd.as_raw_fd() == *number);
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    let open: Vec<i32> = entries.filter_map(number).collect();
+    open.into_iter().filter(|number| !is_kept(number)).for_each(close_number);
+    for number in (0..3).filter(|number| !is_kept(number)) {
+        // Taken as the lowest that is free.
+        let null = super::fds::open_null().map(std::os::fd::IntoRawFd::into_raw_fd);
+        debug_assert_eq!(null.ok(), Some(number));
+    }
+}
+
 /// Takes the ownership of the standard descriptor `number`, moved out of the way of the numbers
 /// 0 to 2, where `/dev/null` takes its place.
 ///
@@ -169,6 +184,25 @@ pub fn take_standard(number: i32) -> io::Result<OwnedFd> {
     let taken = rustix::io::fcntl_dupfd_cloexec(inherited, 3)?;
     install_fd(super::fds::open_null()?, number)?;
     Ok(taken)
+}
+
+/// The process at the other end of a local socket, or the one that listened there for it; `None`
+/// where it has no id here.
+pub fn peer(socket: impl AsFd) -> Option<i32> {
+    let mut told = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = std::mem::size_of_val(&told) as libc::socklen_t;
+    let socket = socket.as_fd().as_raw_fd();
+    // SAFETY: SO_PEERCRED writes at most `length` bytes, which `told` has, and `length`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket,
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut told).cast(),
+            &raw mut length,
+        )
+    };
+    (result == 0 && told.pid > 0).then_some(told.pid)
 }
 
 /// Sets the file mode creation mask.

@@ -25,5 +25,6 @@ mod lifecycle;
 mod messages;
 mod nested;
 mod packages;
+mod share;
 mod torn;
 mod watch;

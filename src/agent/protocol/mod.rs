@@ -24,7 +24,7 @@ pub mod service;
 pub mod setup;
 mod wire;
 
-pub use request::{Base, Command, Fd, Missing, Opened, Request, Terminal, User, Watch};
+pub use request::{Base, Command, FILES, Fd, Missing, Opened, Request, Terminal, User, Watch};
 pub use wire::Malformed;
 
 use crate::exit::ExitStatus;
@@ -143,7 +143,7 @@ pub enum Reason {
     Stale = 7,
     /// The box lacks the cookie of the display; nothing was done.
     Cookie = 8,
-    /// A file to open is not in the box, or is another one there.
+    /// Files to open are not in the box, or others there; see [`Failure::paths`].
     Unseen = 9,
 }
 
@@ -156,6 +156,13 @@ pub struct Failure {
     pub errno: i32,
     /// What it happened to: a program, a user, a directory, a step.
     pub subject: Vec<u8>,
+}
+
+impl Failure {
+    /// The files, of [`Reason::Unseen`]: the subject has a zero byte between two.
+    pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
+        self.subject.split(|byte| *byte == 0)
+    }
 }
 
 /// The last word on a command.

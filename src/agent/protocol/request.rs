@@ -1,5 +1,9 @@
 //! The request: everything that the agent needs to know to start a command.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use super::PROTOCOL;
 use super::desktop::{self, Desktop};
 use super::wire::{Malformed, Reader, put_bytes, put_size};
@@ -83,6 +87,9 @@ pub enum Watch {
     Yes = 1,
 }
 
+/// Where a box has files that it is shown for one run. Nobody but root makes anything there.
+pub const FILES: &str = "/run/incusbox/files";
+
 /// A file of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
@@ -92,6 +99,13 @@ pub struct Opened {
     pub device: u64,
     /// Its inode.
     pub inode: u64,
+}
+
+impl Opened {
+    /// Its path.
+    pub fn to_path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.path))
+    }
 }
 
 /// All that the agent needs to know.

@@ -89,6 +89,8 @@ pub struct Subject<'a> {
     pub label: &'a str,
     /// More arguments for the program.
     pub flags: &'a [String],
+    /// Whether the box is shown what it opens.
+    pub shares_files: bool,
 }
 
 /// The entry for the host. `on_host` says what an icon of the box's is called on the host.
@@ -271,6 +273,9 @@ fn command(
     }
     if opens {
         option("opened", &mark);
+    }
+    if opens && subject.shares_files {
+        words.push(Word::plain("--share-files"));
     }
     words.extend([Word::plain(subject.name.as_str()), Word::plain("--")]);
     for word in program {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::export::manifest::{Record, Shimmed};
+use crate::export::manifest::{Record, Sharing, Shimmed};
 
 const ENTRY: &str = "[Desktop Entry]\nType=Application\nName=Edit\nExec=edit %f\nIcon=edit\n";
 
@@ -182,13 +182,18 @@ fn what_was_chosen_counts_before_all_and_what_was_excepted_never() {
     let mut exports = all();
     exports.chosen.except.insert("a.desktop".to_owned());
     assert_eq!(paths(&plan(&dev(), &exports, &offers, &ground(&[]))), [""; 0]);
-    let label = Look { label: Some("work".to_owned()), flags: vec!["-x".to_owned()] };
+    let label = Look {
+        label: Some("work".to_owned()),
+        flags: vec!["-x".to_owned()],
+        files: Sharing::PerRun,
+    };
     exports.chosen.apps.insert("a.desktop".to_owned(), label);
     exports.chosen.apps.insert("b.desktop".to_owned(), Look::default());
     let made = plan(&dev(), &exports, &offers, &ground(&[]));
     let entry = text(&made, "/d/applications/a.desktop");
     assert!(
-        entry.contains("Name=Edit (work)\n") && entry.contains("-- edit -x @@ %f @@\n"),
+        entry.contains("Name=Edit (work)\n")
+            && entry.contains(" --opened=@@ --share-files dev -- edit -x @@ %f @@\n"),
         "{entry}"
     );
     assert_eq!(made.missing, ["b.desktop"]);

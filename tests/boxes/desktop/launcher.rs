@@ -58,6 +58,15 @@ pub fn launcher(session: &Session) {
     let noted = session.server(&["notifications"]).stdout;
     assert!(noted.contains("`/etc/hostname` is on the host"), "{noted}");
 
+    // If that was asked for, the box is shown it: what is open, for this daemon has the host's mounts.
+    here("incusbox export dev --app 'Record here' --share-files").succeeds();
+    let seen = "gio launch ~/.local/share/applications/org.test.Here.desktop /etc/hostname; timeout 20 sh -c 'until [ -e ~/opened ]; do sleep 0.1; done'; cat ~/opened; rm ~/opened";
+    let opened = here(seen).succeeds().stdout;
+    assert!(opened.starts_with("dev /run/incusbox/files/"), "{opened}");
+    assert!(opened.ends_with("/hostname\n"), "{opened}");
+    let devices = session.host.root("incus config device show dev").succeeds().stdout;
+    assert!(devices.contains("source: /proc/"), "{devices}");
+
     here("incusbox unexport dev --all; rm ~/.config/mimeapps.list").succeeds();
     by_the_bus(session);
     from_inside(session);

@@ -47,6 +47,7 @@ fn subject<'a>(name: &'a BoxName, id: &'a DesktopId) -> Subject<'a> {
         is_on_bus: false,
         label: "",
         flags: &[],
+        shares_files: false,
     }
 }
 
@@ -109,6 +110,19 @@ fn label_project_and_flags_are_put_in() {
     assert!(made.contains("Name=Edit (dev)\nName[de]=Bearbeiten (dev)\n"), "{made}");
     assert!(made.contains("Exec=/usr/bin/incusbox-run --notify --project=work --opened=@@ dev -- edit --ozone-platform=wayland \"a b\" @@ %U @@ --x\n"), "{made}");
     assert!(made.contains("Icon=application-x-executable\n"), "{made}");
+}
+
+#[test]
+fn only_what_opens_files_has_them_shared() {
+    let exec = |words: &str| {
+        let file = format!("[Desktop Entry]\nType=Application\nName=x\nExec={words}\n");
+        let made = of(&file, |subject| subject.shares_files = true).expect("an entry");
+        made.lines().find(|line| line.starts_with("Exec=")).expect("a line").to_owned()
+    };
+    let expected =
+        "Exec=/usr/bin/incusbox-run --notify --opened=@@ --share-files dev -- edit @@ %U @@";
+    assert_eq!(exec("edit %U"), expected);
+    assert_eq!(exec("edit"), "Exec=/usr/bin/incusbox-run --notify dev -- edit");
 }
 
 #[test]

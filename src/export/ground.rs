@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::apply::is_entry;
 use super::beside;
 use super::manifest::{Exports, Manifest};
 use super::plan::{Ground, UNITS};
@@ -62,7 +63,7 @@ pub fn look(
             beside.insert(path.clone());
         }
         match path.parent() {
-            Some(parent) if parent == own => drop(ids.insert(file.to_owned())),
+            Some(parent) if parent == own && is_entry(path) => drop(ids.insert(file.to_owned())),
             Some(parent) if parent == own_units => drop(units.insert(file.to_owned())),
             Some(parent) if parent == own_buses => {
                 let stem = file.strip_suffix(".service").unwrap_or(file).to_owned();

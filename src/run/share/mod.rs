@@ -1,9 +1,10 @@
 //! Showing a box files of the host that it does not see, for one run: `--share-files`.
 //!
 //! A file becomes a read-only disk of the box's, at a path of its own there, and the agent is asked
-//! again: it proves that what is there is the file that was meant. A box that lies gets no other:
-//! Incus is told what was opened as the user, not its path, wherever it can take that. Ids are never shifted (`shift`): a mount with other ids can be made writable by root in
-//! the box, one without cannot (measured: mount(2) says EPERM).
+//! again: it proves that what is there is the file that was meant. A box that lies gets no other: Incus
+//! is told what was opened as the user, not its path, wherever it can take that. Ids are never shifted
+//! (`shift`): a mount with other ids can be made writable by root in the box, one without cannot
+//! (measured: mount(2) says EPERM).
 
 mod keeper;
 mod owner;

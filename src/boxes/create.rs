@@ -37,6 +37,8 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 /// How often the instance is tried to be made: without its profile, over what a dead try left.
 const TRIES: usize = 4;
+/// How often it is asked what is left of a box that could not be made.
+const LOOKS: u32 = 10;
 
 /// Where the steps are told.
 pub trait Progress {
@@ -279,10 +281,7 @@ impl Creation<'_> {
                 continue;
             }
             let name = self.name.as_str().to_owned();
-            let there = match self.client.full_instance(&name) {
-                Ok(there) => there,
-                Err(_) => return Err(source.into()),
-            };
+            let Some(there) = self.what_is_left(&name) else { return Err(source.into()) };
             let state = there.fact("state").unwrap_or_default().to_owned();
             if state == mine {
                 let log = self.client.start_log(&name);
@@ -297,6 +296,19 @@ impl Creation<'_> {
         }
         let name = self.name.as_str().to_owned();
         Err(Error::BeingMade { name })
+    }
+
+    /// The instance that could not be made, if there is one. Right after a failed start the daemon may
+    /// be unable to say.
+    fn what_is_left(&mut self, name: &str) -> Option<FullInstance> {
+        for _ in 0..LOOKS {
+            match self.client.full_instance(name) {
+                Ok(there) => return Some(there),
+                Err(error) if error.code() == Some(404) => return None,
+                Err(_) => std::thread::sleep(PAUSE),
+            }
+        }
+        None
     }
 
     fn try_to_make(&mut self, request: &Value) -> Result<(), Error> {

@@ -22,7 +22,7 @@ use crate::desktop::hosted::digest;
 
 /// No file of ours is larger, in bytes: a picture.
 const MOST_BYTES: u64 = 8 << 20;
-/// From how many files on the whole file system is flushed at once, which is quicker then.
+/// For more files than these the whole file system is flushed at once, which is quicker then.
 const MANY: usize = 32;
 /// How many names are tried.
 const MOST_TRIES: usize = 1000;
@@ -80,7 +80,8 @@ pub struct Tree {
 struct Written {
     path: PathBuf,
     temporary: String,
-    file: File,
+    /// As long as it is to be flushed alone.
+    file: Option<File>,
     is_new: bool,
 }
 
@@ -143,21 +144,26 @@ impl Tree {
         };
         let mut file = File::from(opened.map_err(|error| at(path)(error.into()))?);
         let done = file.write_all(bytes);
+        // A process may have a thousand files open, and a box more icons.
+        let file = Some(file).filter(|_| self.written.len() < MANY);
         self.written.push(Written { path: path.to_owned(), temporary, file, is_new });
         done.map_err(at(path))
     }
 
-    fn flush_written(&self) -> io::Result<()> {
+    fn flush_written(&mut self) -> io::Result<()> {
+        if self.written.len() <= MANY {
+            let mut files =
+                self.written.iter().filter_map(|one| Some((&one.path, one.file.as_ref()?)));
+            return files.try_for_each(|(path, file)| file.sync_all().map_err(at(path)));
+        }
+        let parents = self.written.iter().filter_map(|one| one.path.parent().map(Path::to_owned));
+        let parents: BTreeSet<PathBuf> = parents.collect();
         let mut flushed = BTreeSet::new();
-        for Written { path, file, .. } in &self.written {
-            let done = if self.written.len() < MANY {
-                file.sync_all()
-            } else if flushed.insert(rustix::fs::fstat(file)?.st_dev) {
-                rustix::fs::syncfs(file).map_err(io::Error::from)
-            } else {
-                Ok(())
-            };
-            done.map_err(at(path))?;
+        for parent in parents {
+            let directory = self.directory(&parent, false)?;
+            if flushed.insert(rustix::fs::fstat(directory)?.st_dev) {
+                rustix::fs::syncfs(directory).map_err(|error| at(&parent)(error.into()))?;
+            }
         }
         Ok(())
     }
@@ -181,9 +187,11 @@ impl Tree {
         done.and(flushed)
     }
 
-    fn put_one(&mut self, Written { path, temporary, file, is_new }: &Written) -> io::Result<()> {
+    fn put_one(&mut self, Written { path, temporary, is_new, .. }: &Written) -> io::Result<()> {
         let (parent, name) = split(path)?;
         let directory = self.directory(parent, false)?;
+        let written = rustix::fs::statat(directory, temporary, AtFlags::SYMLINK_NOFOLLOW);
+        let written = written.map_err(|error| at(path)(error.into()))?;
         let flags = if *is_new { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
         let renamed = match rustix::fs::renameat_with(directory, temporary, directory, name, flags)
         {
@@ -192,7 +200,7 @@ impl Tree {
             other => other,
         };
         renamed.map_err(|error| at(path)(error.into()))?;
-        self.stamps.insert(path.clone(), stamp(&rustix::fs::fstat(file)?));
+        self.stamps.insert(path.clone(), stamp(&written));
         self.note(parent);
         Ok(())
     }

@@ -356,7 +356,7 @@ printf '[Desktop Entry]\nType=Application\nName=Late\nExec=true\n[Desktop Entry]
 mkfifo /tmp/fifo
 head -c 9000000 /dev/zero >/tmp/big.png
 mkdir many
-for at in $(seq 3000); do entry many/$at.desktop "Name=Many $at\nNoDisplay=true\nExec=true\n"; done"#;
+python3 -c 'for at in range(50000): open(f"many/{at}.desktop", "w").write(f"[Desktop Entry]\nType=Application\nName=Many {at}\nNoDisplay=true\nExec=true\n")'"#;
 
 #[test]
 fn a_hostile_box_reaches_nothing_but_its_entries() {
@@ -383,4 +383,18 @@ fn a_hostile_box_reaches_nothing_but_its_entries() {
         }
     }
     assert!(desktop.read("share/applications/exec.desktop").contains("\nName=E Exec=rm -rf /\n"));
+    let told = desktop.incusbox(&["apps", "--all", &name]).succeeds();
+    assert!(told.stderr.contains("there are too many entries"), "{}", told.stderr);
+    assert!((10_000..20_100).contains(&told.stdout.lines().count()), "the first are there");
+
+    // More than a process may have open.
+    name.root("cd /usr/share/applications; mv many/1???.desktop .; rm -r many; sed -i /NoDisplay/d 1???.desktop").succeeds();
+    let words = ["export", &name];
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""]);
+    let own = desktop.command(&words);
+    command.arg(own.get_program()).args(own.get_args()).stdin(std::process::Stdio::null());
+    command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let told = run(command);
+    assert_eq!(desktop.files().len(), entries.len() + 1000, "{told:#?}");
 }

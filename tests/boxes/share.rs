@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::export::{Desktop, PROGRAMS};
-use crate::support::{Name, Outcome, command, finish, incus, run};
+use crate::support::{Name, Outcome, command, finish, incus, incusbox, run};
 
 /// Longer than a file stays after its command.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -133,7 +133,7 @@ fn a_file_that_the_box_does_not_see_is_read_there_and_not_written() {
     missing.args(none.iter().map(|word| if word == "sh" { "no-such".as_ref() } else { &**word }));
     assert_eq!(run(missing).status, Some(127));
     until("it is taken away at once", || devices(&name).len() <= before);
-    nothing_is_left(&name);
+    end(&name);
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn what_the_killed_left_is_taken_away_by_the_next() {
     let add = ["config", "device", "add", &name, foreign, "disk", "source=/etc/hostname"];
     incus(&[&add[..], &["path=/run/foreign", "required=false"]].concat()).succeeds();
     std::fs::remove_file(&file).expect("a file");
-    incus(&["restart", "--force", &name]).succeeds();
+    incusbox(&["restart", &name]).succeeds();
     assert_eq!(devices(&name).len(), 2);
     let other = files.write("other", 0o644);
     assert!(shared(&name, SHOW, &[&other]).succeeds().stdout.ends_with("this is other\n"));

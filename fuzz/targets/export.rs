@@ -1,4 +1,4 @@
-//! What becomes of a box's entries and MIME types on the host, of any bytes: no panic; nothing but
+//! What becomes of a box's entries, services of the bus and MIME types on the host, of any bytes: no panic; nothing but
 //! `incusbox-run` is in a command; only keys that are known pass, as the lines that they were; and
 //! of types only names and endings, which read again are the same.
 #![no_main]
@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use incusbox::desktop::exec::Exec;
+use incusbox::desktop::hosted::bus;
 use incusbox::desktop::hosted::entry::{Subject, rewritten};
 use incusbox::desktop::hosted::mime::{Definitions, Known};
 use incusbox::desktop::keyfile::KeyFile;
@@ -14,7 +15,9 @@ use libfuzzer_sys::fuzz_target;
 
 const RUNNER: &str = "/usr/bin/incusbox-run";
 /// Keys that are written by incusbox, or mended where a menu could not show them.
-const OURS: [&[u8]; 15] = [
+const OURS: [&[u8]; 17] = [
+    b"DBusActivatable",
+    b"Implements",
     b"Exec",
     b"Icon",
     b"MimeType",
@@ -67,12 +70,26 @@ fuzz_target!(|bytes: &[u8]| {
         path: "/usr/share/applications/org.test.desktop",
         runner: RUNNER,
         has_windows: choice & 2 == 2,
+        is_on_bus: choice & 16 == 16,
+        shares_files: choice & 32 == 32,
         label: if choice & 4 == 4 { "dev" } else { "" },
         flags: if choice & 8 == 8 { &flags } else { &[] },
     };
     let on_host = |icon: &str| (icon.len() % 2 == 0).then(|| "incusbox.dev.icon".to_owned());
     if let Ok(own) = rewritten(bytes, &subject, &on_host) {
         is_sound(bytes, &own);
+    }
+    let service = bus::Subject {
+        name: &name,
+        project: subject.project,
+        runner: RUNNER,
+        flags: subject.flags,
+    };
+    if let Ok(own) = bus::rewritten(bytes, "org.test", &service) {
+        let lines: Vec<&[u8]> = own.split(|b| *b == b'\n').collect();
+        assert!(lines.len() == 5 && lines[2] == b"Name=org.test" && lines[4].is_empty());
+        assert!(lines[3].starts_with(b"Exec=/usr/bin/incusbox-run --notify "));
+        assert!(!lines[3].contains(&b'\\'));
     }
     types(bytes);
 });

@@ -282,6 +282,9 @@ fn enter_directory(request: &Request, account: &Account) -> Result<Place, Failur
     Ok(Place::Root)
 }
 
+/// The most bytes of paths that are told: some hundred at least, a path has 4096 at most.
+const MOST_UNSEEN: usize = 64 << 10;
+
 /// Whether files of the host's are in the box what they are there.
 fn see(opened: &[Opened]) -> Result<(), Failure> {
     let unseen: Vec<(&[u8], i32)> = opened
@@ -289,8 +292,16 @@ fn see(opened: &[Opened]) -> Result<(), Failure> {
         .filter_map(|opened| is_seen(opened).err().map(|errno| (&*opened.path, errno)))
         .collect();
     let Some((_, errno)) = unseen.first() else { return Ok(()) };
-    let paths: Vec<&[u8]> = unseen.iter().map(|(path, _)| *path).collect();
-    Err(Failure { reason: Reason::Unseen, errno: *errno, subject: paths.join(&0) })
+    let mut subject = Vec::new();
+    for (path, _) in &unseen {
+        // More are too many for whoever reads it, and for a frame.
+        if subject.len() + path.len() > MOST_UNSEEN {
+            break;
+        }
+        subject.extend((!subject.is_empty()).then_some(0));
+        subject.extend_from_slice(path);
+    }
+    Err(Failure { reason: Reason::Unseen, errno: *errno, subject })
 }
 
 /// An error number, or 0 for another file.

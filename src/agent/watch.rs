@@ -178,7 +178,8 @@ fn places(surroundings: &Surroundings) -> Vec<Place> {
         places.push((data.join("icons/hicolor"), 2));
         places.push((data.join("pixmaps"), 0));
         places.push((data.join("mime/packages"), 0));
-        places.push((data.join(SERVICES), 0));
+        let flat = [SERVICES, "bash-completion/completions", "man/man1", "man/man8", "man/man6"];
+        places.extend(flat.map(|below| (data.join(below), 0)));
     }
     if let Some(home) = &surroundings.home {
         places.push((home.join(".icons/hicolor"), 2));

@@ -16,6 +16,7 @@ use super::enter::{program, project};
 use super::{flag, print};
 use crate::boxes::error::Error;
 use crate::export::sync::host;
+use crate::message::printable;
 
 /// What runs in the box.
 const SCRIPT: &str = include_str!("../../shims/complete.bash");
@@ -77,7 +78,9 @@ fn answer(mut child: Child) -> std::io::Result<Vec<u8>> {
 
 /// The lines that a shell may have.
 fn checked(said: &[u8], is_plain: bool) -> String {
-    let said = String::from_utf8_lossy(said);
+    // What was cut off is none.
+    let end = said.iter().rposition(|b| *b == b'\n').unwrap_or_default();
+    let said = String::from_utf8_lossy(&said[..end]);
     let lines = said.lines().take(MOST);
     let options: Vec<&str> = lines.clone().filter_map(|line| line.strip_prefix(':')).collect();
     let has_names = options.contains(&"filenames");
@@ -104,10 +107,11 @@ fn checked(said: &[u8], is_plain: bool) -> String {
 /// Whether a shell takes it for what it is. Names of files are quoted by the shell, other candidates
 /// may end with a blank, but not have one.
 fn is_harmless(candidate: &str, is_quoted: bool) -> bool {
-    let is_bad = |c: char| c.is_control() || c == '\u{fffd}' || "$`!\\\"';&|<>()*?[]".contains(c);
+    let is_bad = |c: char| c == '\u{fffd}' || "$`!\\\"';&|<>()*?[]{}~^".contains(c);
     let core = if is_quoted { "" } else { candidate.trim_end_matches(' ') };
     !candidate.is_empty()
         && !candidate.chars().any(is_bad)
+        && printable(candidate) == candidate
         && !candidate.starts_with('#')
         && !core.contains(' ')
 }
@@ -118,7 +122,7 @@ mod tests {
 
     #[test]
     fn nothing_that_a_shell_would_run_is_a_candidate() {
-        let said = b":nospace\n:dirnames\n=--colour=\n=a b\n=main \n=$(id)\n=`id`\n=a;b\n=!x\n=\x1b[2J\n=#x\nnoise\n=\xff\n";
+        let said = b":nospace\n:dirnames\n=--colour=\n=a b\n=main \n=$(id)\n=`id`\n=a;b\n=!x\n=\x1b[2J\n=#x\nnoise\n=\xff\n={1..9}\n=~/x\n=\xe2\x80\xaex\n=cut";
         assert_eq!(checked(said, false), ":nospace\n=--colour=\n=main \n");
         assert_eq!(checked(b":filenames\n=a b\n=a$(id)\n", false), ":filenames\n=a b\n");
         assert_eq!(checked(b":nospace\n=a b\n=main \n=$(id)\n", true), "a b\nmain\n");

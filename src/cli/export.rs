@@ -37,7 +37,7 @@ pub fn define(command: Command) -> Command {
     };
     command
         .about("Put programs, commands and services of a box onto the host")
-        .long_about("Put programs, commands and services of a box onto the host: launcher entries with their icons into ~/.local/share, shims into ~/.local/bin, and units for services. What was exported before stays and is brought up to date. A box that is stopped is started for it, and stopped again.")
+        .long_about("Put programs, commands and services of a box onto the host: launcher entries with their icons into ~/.local/share, shims into ~/.local/bin, and units for services. What was exported before stays as it was chosen, but for what is said anew, and is brought up to date. A box that is stopped is started for it, and stopped again.")
         .after_help("`incusbox apps BOX` lists what a box has; `incusbox unexport` takes it away again.")
         .arg(Arg::new("box").value_name("BOX").required_unless_present_any(["list", "verify"]).help("The box"))
         .arg(many("app", "NAME|ID|PATH", "A program with a launcher entry, by what `incusbox apps` lists"))
@@ -51,6 +51,7 @@ pub fn define(command: Command) -> Command {
         .arg(Arg::new("label").long("label").value_name("TEXT").help("What stands behind the names in menus; '' for nothing [default: the box's name, if the host has the program too]"))
         .arg(Arg::new("extra-flags").long("extra-flags").value_name("WORDS").allow_hyphen_values(true).help("More arguments for the programs"))
         .arg(flag("share-files", "Show the box what the programs shall open and it does not see, read-only while they run").requires("programs"))
+        .arg(flag("no-share-files", "Have such files refused again").requires("programs").conflicts_with("share-files"))
         .group(ArgGroup::new("programs").args(["app", "all-apps"]).multiple(true))
         .arg(flag("list", "List what is exported, of one box or of all").conflicts_with_all(["app", "all-apps", "bin", "service", "verify", "dry-run"]))
         .arg(flag("verify", "Look at every byte of what is exported, and mend it").conflicts_with_all(["app", "all-apps", "bin", "service"]))
@@ -250,6 +251,7 @@ fn choose(
     exports: &mut Exports,
 ) -> Result<(), Error> {
     let look = look(matches)?;
+    let all = exports.chosen.all.clone();
     let wanted: Vec<&String> = matches.get_many("app").unwrap_or_default().collect();
     if !wanted.is_empty() {
         let nothing = Exports::default();
@@ -257,14 +259,16 @@ fn choose(
         for wanted in wanted {
             let id = found(wanted, &offers, &whose.name)?.id.as_str().to_owned();
             exports.chosen.except.remove(&id);
-            exports.chosen.apps.insert(id, look.clone());
+            let before = exports.chosen.apps.get(&id).or(all.as_ref());
+            let now = look(before.cloned().unwrap_or_default());
+            exports.chosen.apps.insert(id, now);
         }
     }
     if matches.get_flag("all-apps") {
         let patterns =
             |name: &str| matches.get_many::<String>(name).unwrap_or_default().cloned().collect();
         (exports.chosen.only, exports.chosen.except) = (patterns("only"), patterns("except"));
-        exports.chosen.all = Some(look);
+        exports.chosen.all = Some(look(all.unwrap_or_default()));
     }
     let directory = shims_directory(matches)?;
     for command in matches.get_many::<String>("bin").unwrap_or_default() {
@@ -286,7 +290,8 @@ fn choose(
     Ok(())
 }
 
-fn look(matches: &ArgMatches) -> Result<Look, Error> {
+/// What becomes of how a program was exported before: what is not said stays.
+fn look(matches: &ArgMatches) -> Result<impl Fn(Look) -> Look, Error> {
     let text = |name: &str| matches.get_one::<String>(name).cloned();
     let label = text("label");
     if label.as_ref().is_some_and(|label| printable(label) != *label || label.chars().count() > 60)
@@ -295,13 +300,20 @@ fn look(matches: &ArgMatches) -> Result<Look, Error> {
             "the label has characters that no name should have, or is longer than 60".to_owned(),
         ));
     }
-    let flags = shell_words::split(&text("extra-flags").unwrap_or_default())
-        .map_err(|_| Error::Usage("a quote in --extra-flags is not closed".to_owned()))?;
-    if flags.iter().any(|word| word.chars().any(char::is_control)) {
+    let flags = text("extra-flags").map(|flags| shell_words::split(&flags)).transpose();
+    let flags =
+        flags.map_err(|_| Error::Usage("a quote in --extra-flags is not closed".to_owned()))?;
+    if flags.iter().flatten().any(|word| word.chars().any(char::is_control)) {
         return Err(Error::Usage("--extra-flags has control characters".to_owned()));
     }
-    let files = if matches.get_flag("share-files") { Sharing::PerRun } else { Sharing::No };
-    Ok(Look { label, flags, files })
+    let sharing = [("share-files", Sharing::PerRun), ("no-share-files", Sharing::No)];
+    let files =
+        sharing.into_iter().find(|(name, _)| matches.get_flag(name)).map(|(_, files)| files);
+    Ok(move |before: Look| Look {
+        label: label.clone().or(before.label),
+        flags: flags.clone().unwrap_or(before.flags),
+        files: files.unwrap_or(before.files),
+    })
 }
 
 /// Where shims go.

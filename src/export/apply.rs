@@ -56,13 +56,14 @@ struct ToWrite {
     wanted: Wanted,
     hash: String,
     bytes: Rc<[u8]>,
-    is_new: bool,
+    /// What of ours is there now; nobody's file may be there otherwise.
+    there: Option<Seen>,
 }
 
 impl ToWrite {
     fn file(&self) -> New<'_> {
-        let ToWrite { path, hash, bytes, wanted, is_new } = self;
-        New { path, bytes, mark: hash, mode: wanted.mode, is_new: *is_new }
+        let ToWrite { path, hash, bytes, wanted, there } = self;
+        New { path, bytes, mark: hash, mode: wanted.mode, is_new: there.is_none() }
     }
 }
 
@@ -113,8 +114,11 @@ pub fn apply(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> io::Result<
             }
             State::Ours(_) => {}
         }
-        let is_new = !matches!(state, State::Ours(_));
-        to_write.push(ToWrite { path, wanted, hash, bytes, is_new });
+        let there = match (state, there) {
+            (State::Ours(_), There::File(seen)) => Some(seen),
+            _ => None,
+        };
+        to_write.push(ToWrite { path, wanted, hash, bytes, there });
     }
     let mut to_remove = Vec::new();
     for (path, record) in gone {
@@ -183,6 +187,8 @@ pub fn is_entry(path: &Path) -> bool {
 fn announce(exports: &mut Exports, to_write: &[ToWrite]) {
     for one in to_write {
         let record = exports.files.entry(one.path.clone()).or_default();
+        // Also what one announced and put there who did not come to saying so.
+        record.seen = one.there.clone().or(record.seen.take());
         record.next = Some(one.hash.clone());
         record.users.extend(one.wanted.users.iter().cloned());
     }

@@ -70,6 +70,15 @@ fn is_name(called: &str) -> bool {
     called.len() <= 100 && !called.starts_with(['-', '.']) && called.bytes().all(is_letter)
 }
 
+/// A function's name for it that means nothing else to any shell: `g++()` would be a pattern.
+fn function(called: &str) -> String {
+    let letter = |b: u8| match b.is_ascii_alphanumeric() {
+        true => char::from(b).to_string(),
+        false => format!("_{b:02x}"),
+    };
+    "_incusbox_".chars().map(String::from).chain(called.bytes().map(letter)).collect()
+}
+
 /// The completions, by their paths below the data directory.
 pub fn completions(subject: &Subject<'_>) -> Vec<(PathBuf, String)> {
     let Subject { called, name, project, runner, command } = *subject;
@@ -82,47 +91,39 @@ pub fn completions(subject: &Subject<'_>) -> Vec<(PathBuf, String)> {
     }
     let project = project.map(|project| format!(" '--project={project}'")).unwrap_or_default();
     let ask = format!("'{}' complete{project}", asked.display());
+    let function = function(called);
     let made = "# Made by incusbox; what is changed here is set aside.";
     let bash = format!(
         "{made}
-if [ \"${{INCUSBOX_BOX-}}\" = '{name}' ]; then
-    # The home is shared, and this is the command's own box.
-    for _incusbox_own in /usr/local/share/{BASH}/{called} /usr/share/{BASH}/{called}; do
-        if [ -r \"$_incusbox_own\" ]; then
-            . \"$_incusbox_own\"
-            break
-        fi
-    done
-    unset -v _incusbox_own
-else
-    _incusbox_{called}() {{
-        local line
-        COMPREPLY=()
-        while IFS= read -r line; do
-            case $line in
-                :*) compopt -o \"${{line#:}}\" ;;
-                =*) COMPREPLY+=(\"${{line#=}}\") ;;
-            esac
-        done < <({ask} '{name}' '{command}' \"$COMP_CWORD\" \"$COMP_POINT\" \"$COMP_LINE\" \"${{COMP_WORDS[@]}}\" 2>/dev/null)
-    }}
-    complete -o bashdefault -o default -F '_incusbox_{called}' '{called}'
-fi
+# In the command's own box, whose home is shared: not this, but what the box itself has.
+[ \"${{INCUSBOX_BOX-}}\" != '{name}' ] || return 1
+function {function} {{
+    local line
+    COMPREPLY=()
+    while IFS= read -r line; do
+        case $line in
+            :*) compopt -o \"${{line#:}}\" ;;
+            =*) COMPREPLY+=(\"${{line#=}}\") ;;
+        esac
+    done < <({ask} '{name}' '{command}' \"$COMP_CWORD\" \"$COMP_POINT\" \"$COMP_LINE\" \"${{COMP_WORDS[@]}}\" 2>/dev/null)
+}}
+complete -o bashdefault -o default -F {function} '{called}'
 "
     );
     let fish = format!(
         "{made}
 if test \"$INCUSBOX_BOX\" = '{name}'
     # The home is shared, and this is the command's own box.
-    for own in /usr/share/fish/completions /usr/share/{FISH}
+    for own in $__fish_data_dir/completions /usr/local/share/{FISH} /usr/share/{FISH}
         test -r $own/'{called}.fish'; and source $own/'{called}.fish'
     end
 else
-    function '__incusbox_{called}'
+    function {function}
         set -l words (commandline -opc) (commandline -ct)
         set -l line (string join ' ' -- $words)
         {ask} --plain '{name}' '{command}' (math (count $words) - 1) (string length -- $line) $line $words 2>/dev/null
     end
-    complete --command '{called}' --arguments '(__incusbox_{called})'
+    complete --command '{called}' --arguments '({function})'
 end
 "
     );
@@ -167,6 +168,7 @@ mod tests {
         assert!(made[0].1.contains(
             "'/usr/bin/incusbox' complete '--project=work' 'dev' '/usr/bin/g++' \"$COMP_CWORD\""
         ));
+        assert!(made[0].1.contains("function _incusbox_g_2b_2b {"), "{}", made[0].1);
         assert_eq!(made.len(), 2);
         for (called, command) in [("a b", "/a b"), ("$(x)", "/x"), ("x", "/it's"), ("-x", "/x")] {
             assert_eq!(of(called, command), [], "{called}");

@@ -1,25 +1,81 @@
 //! What is on the host already, and where things go there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 
 use super::apply::is_entry;
 use super::beside;
 use super::manifest::{Exports, Manifest};
-use super::plan::{Ground, UNITS};
+use crate::agent::protocol::apps::MOST_BUS;
+use crate::agent::protocol::service::ServiceName;
 use crate::desktop::entry::SERVICES;
 use crate::desktop::hosted::mime::{Known, PACKAGES};
 use crate::desktop::hosted::{bus, digest};
 use crate::incus::Client;
 
+/// Where units go, below the data directory.
+pub const UNITS: &str = "systemd/user";
+/// Where hosts have their commands.
+const COMMANDS: [&str; 6] =
+    ["/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"];
 /// How deep directories of entries are looked into.
 const DEEPEST: usize = 6;
 
-/// Looks at the host, for a box with these exports, but for [`types`].
+/// Where files of a kind go on the host, and what is there.
+#[derive(Clone, Debug, Default)]
+pub struct Ground {
+    /// `$XDG_DATA_HOME`.
+    pub data: PathBuf,
+    /// `incusbox-run`, by its path.
+    pub runner: String,
+    /// The ids of entries that are not this box's.
+    pub ids: BTreeSet<String>,
+    /// The names of the user's units that are not this box's.
+    pub units: BTreeSet<String>,
+    /// Manual pages and completions in the user's directories that are not this box's.
+    pub beside: BTreeSet<PathBuf>,
+    /// The names that the session bus starts something for which is not this box's; `None` where
+    /// the box is not on the host's bus.
+    pub buses: Option<BTreeSet<String>>,
+    /// The shims outside of `~/.local/bin` whose commands the host has, too.
+    pub second: BTreeSet<PathBuf>,
+    /// The files that say what types of files there are, as they were before they were read.
+    pub type_files: TypeFiles,
+    /// What types of files there are; `None` where nothing tells.
+    pub types: Option<Known>,
+    /// The project, where `incusbox-run` has to be told.
+    pub project: Option<String>,
+}
+
+/// What tells whether a file is the same: inode, size, time of change.
+type Stamp = (u64, u64, i64, i64);
+
+/// The files that say what types of files there are.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct TypeFiles {
+    /// Those of data bases, by the directories they are in: types, other names, endings.
+    bases: Vec<[PathBuf; 3]>,
+    /// The packages of the user's own, but for ours.
+    packages: Vec<PathBuf>,
+    stamps: Vec<Option<Stamp>>,
+}
+
+impl Ground {
+    /// Whether the host has a unit of this name, or a template before which it would come.
+    pub fn has_unit(&self, service: &ServiceName) -> bool {
+        let name = service.as_str();
+        let template = name.split_once('@').map(|(stem, _)| format!("{stem}@.service"));
+        self.units.contains(name) || template.is_some_and(|template| self.units.contains(&template))
+    }
+}
+
+/// Looks at the host, for a box with these exports, but for the types of files, which take a while ([`TypeFiles::read`]).
 ///
 /// # Errors
 /// When there is no home, or `incusbox-run` is not beside this program.
@@ -76,7 +132,16 @@ pub fn look(
     let implied = client.daemon().implied_project();
     let project = named.filter(|project| implied.as_deref() != Some(project));
     let project = project.map(str::to_owned);
-    Ok(Ground { data, runner: runner()?, ids, units, beside, buses, types: None, project })
+    let own_commands = std::env::home_dir().map(|home| home.join(".local/bin"));
+    let is_second = |shim: &&PathBuf| {
+        let is_hosts = |name| COMMANDS.iter().any(|place| Path::new(place).join(name).is_file());
+        shim.parent() != own_commands.as_deref() && shim.file_name().is_some_and(is_hosts)
+    };
+    let second = exports.chosen.commands.keys().filter(is_second).cloned().collect();
+    let type_files = TypeFiles::find(&data, manifest);
+    let runner = runner()?;
+    let types = None;
+    Ok(Ground { data, runner, ids, units, beside, buses, second, type_files, types, project })
 }
 
 /// Manual pages and completions of the user's own.
@@ -111,63 +176,81 @@ fn names_on_bus(
         .flat_map(|there| there.flatten())
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|ending| ending == "service") && !is_ours(path))
-        .filter_map(|path| bus::name_in(&std::fs::read(path).ok()?))
+        .filter_map(|path| bus::name_in(&small_file(&path)?))
         .collect()
 }
 
-/// The files that say what types of files there are: those of data bases, by the directories they are
-/// in, and the packages of the user's own, but for ours.
-fn type_files(own: &Path, manifest: &Manifest) -> (Vec<[PathBuf; 3]>, Vec<PathBuf>) {
-    let bases = xdg::BaseDirectories::new().get_data_dirs();
-    let base =
-        |data: PathBuf| ["types", "aliases", "globs2"].map(|name| data.join("mime").join(name));
-    let is_ours = |path: &PathBuf| manifest.boxes.iter().any(|one| one.files.contains_key(path));
-    let there = std::fs::read_dir(own.join(PACKAGES)).into_iter().flatten().flatten();
-    let there = there.map(|entry| entry.path()).filter(|path| path.is_file() && !is_ours(path));
-    let mut packages: Vec<PathBuf> = there.collect();
-    packages.sort_unstable();
-    (bases.into_iter().map(base).collect(), packages)
+/// A small regular file, whatever is there instead of one: a shared home is also a box's.
+fn small_file(path: &Path) -> Option<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
+    let is_file = file.metadata().ok()?.is_file();
+    let mut bytes = Vec::new();
+    file.take(MOST_BUS as u64).read_to_end(&mut bytes).ok().filter(|_| is_file)?;
+    Some(bytes)
 }
 
-/// What the host knows of types of files. `None` where there is no data base.
-pub fn types(own: &Path, manifest: &Manifest) -> Option<Known> {
-    let (bases, packages) = type_files(own, manifest);
-    let mut known = Known::default();
-    for base in &bases {
-        let [types, aliases, globs] = base.each_ref().map(|path| {
-            String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
-        });
-        known.add_base(&types, &aliases, &globs);
+impl TypeFiles {
+    fn find(own: &Path, manifest: &Manifest) -> TypeFiles {
+        let base =
+            |data: PathBuf| ["types", "aliases", "globs2"].map(|name| data.join("mime").join(name));
+        let bases: Vec<_> =
+            xdg::BaseDirectories::new().get_data_dirs().into_iter().map(base).collect();
+        let is_ours =
+            |path: &PathBuf| manifest.boxes.iter().any(|one| one.files.contains_key(path));
+        let there = std::fs::read_dir(own.join(PACKAGES)).into_iter().flatten().flatten();
+        let there = there.map(|entry| entry.path()).filter(|path| path.is_file() && !is_ours(path));
+        let mut packages: Vec<PathBuf> = there.collect();
+        packages.sort_unstable();
+        let stamps = bases.iter().flatten().chain(&packages).map(stamp).collect();
+        TypeFiles { bases, packages, stamps }
     }
-    if known.is_empty() {
-        return None;
+
+    /// What the host knows of types of files. `None` where there is no data base.
+    pub fn read(&self) -> Option<Known> {
+        let mut known = Known::default();
+        for base in &self.bases {
+            let [types, aliases, globs] = base.each_ref().map(|path| {
+                String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+            });
+            known.add_base(&types, &aliases, &globs);
+        }
+        if known.is_empty() {
+            return None;
+        }
+        for path in &self.packages {
+            known.add_package(&std::fs::read(path).unwrap_or_default());
+        }
+        Some(known)
     }
-    for path in packages {
-        known.add_package(&std::fs::read(path).unwrap_or_default());
-    }
-    Some(known)
+}
+
+fn stamp(path: &PathBuf) -> Option<Stamp> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec()))
 }
 
 /// What tells all that a plan is made from, but the box's answers, from anything else. `None` where it
 /// cannot be told.
-pub fn fingerprint(
-    ground: &Ground,
-    manifest: &Manifest,
-    exports: &Exports,
-    of_box: &impl Serialize,
-) -> Option<String> {
-    let stamp = |path: &PathBuf| {
-        let meta = std::fs::metadata(path).ok()?;
-        Some((meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec()))
-    };
-    let (bases, packages) = type_files(&ground.data, manifest);
-    let files: Vec<_> = bases.into_iter().flatten().chain(packages).collect();
-    let files: Vec<_> = files.iter().map(|path| (path, stamp(path))).collect();
-    let own = std::env::current_exe().ok();
-    let Ground { data, runner, ids, units, beside, buses, types: _, project } = ground;
-    let host =
-        (data, runner, ids, units, beside, buses, project, files, own.as_ref().and_then(stamp));
-    let chosen = (&exports.chosen, &exports.types);
+pub fn fingerprint(ground: &Ground, exports: &Exports, of_box: &impl Serialize) -> Option<String> {
+    let Ground {
+        data,
+        runner,
+        ids,
+        units: _,
+        beside,
+        buses,
+        second,
+        type_files,
+        types: _,
+        project,
+    } = ground;
+    // Of all units a session makes new ones with every program.
+    let taken: Vec<bool> =
+        exports.chosen.services.iter().map(|service| ground.has_unit(service)).collect();
+    let host = (data, runner, ids, taken, beside, buses, second, type_files, project);
+    let own = std::env::current_exe().ok().as_ref().and_then(stamp);
+    let chosen = (&exports.chosen, &exports.types, own);
     Some(digest(&serde_json::to_vec(&(of_box, host, chosen)).ok()?))
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::locale;
 use crate::agent::protocol::apps::{
-    Answer, Bytes, Entry, MOST_BUS, MOST_ENTRIES, MOST_ENTRY, MOST_ICON, MOST_MIME, MOST_PART,
-    Picture, Question,
+    Answer, Bytes, Entry, MOST_BUS, MOST_ENTRIES, MOST_ENTRY, MOST_ICON, MOST_MANUAL, MOST_MIME,
+    MOST_PART, Picture, Question,
 };
 use crate::agent::protocol::service::{Found, ServiceName};
 use crate::boxes::error::Error;
@@ -179,8 +179,8 @@ pub fn ask(
         }
         Ok(Answer::Bus { id, bytes: Bytes(bytes) }) if bytes.len() <= MOST_BUS => {
             count += 1;
-            offers.bytes += bytes.len();
-            if offers.bytes <= MOST_BYTES && id.len() <= MOST_PATH {
+            offers.bytes += bytes.len() + id.len();
+            if offers.bytes <= MOST_BYTES && DesktopId::new(&id).is_ok() {
                 offers.buses.insert(id, bytes);
             }
         }
@@ -192,6 +192,7 @@ pub fn ask(
             offers.bytes += page.len();
             let path = path.filter(|path| path.len() <= MOST_PATH && offers.bytes <= MOST_BYTES);
             if let Some(path) = path {
+                let manual = manual.filter(|_| page.len() <= MOST_MANUAL);
                 let manual = manual.map(|file| (file, page));
                 offers.programs.insert(name, Program { path, manual, is_completed });
             }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::ground::{Ground, UNITS};
 use super::manifest::{Exports, Look, Settled, Sharing, Source};
 use super::offers::{App, Offers, Pictured, Program, Shown};
 use super::{beside, service, shim};
@@ -12,7 +13,7 @@ use crate::desktop::entry::SERVICES;
 use crate::desktop::hosted::bus;
 use crate::desktop::hosted::digest;
 use crate::desktop::hosted::entry::{self, Subject};
-use crate::desktop::hosted::mime::{self, Definitions, Known};
+use crate::desktop::hosted::mime::{self, Definitions};
 use crate::desktop::picture::{self, Kind, Picture};
 use crate::names::{BoxName, DesktopId};
 
@@ -20,33 +21,9 @@ use crate::names::{BoxName, DesktopId};
 ///
 /// Source: hicolor-icon-theme 0.17, `index.theme`.
 const SIZES: [u32; 13] = [16, 22, 24, 32, 36, 48, 64, 72, 96, 128, 192, 256, 512];
-/// Where units go, below the data directory.
-pub const UNITS: &str = "systemd/user";
 /// The modes of what is read, and of what is run.
 pub const READ: u32 = 0o644;
 const RUN: u32 = 0o755;
-
-/// Where files of a kind go on the host, and what is there.
-#[derive(Clone, Debug, Default)]
-pub struct Ground {
-    /// `$XDG_DATA_HOME`.
-    pub data: PathBuf,
-    /// `incusbox-run`, by its path.
-    pub runner: String,
-    /// The ids of entries that are not this box's.
-    pub ids: BTreeSet<String>,
-    /// The names of the user's units that are not this box's.
-    pub units: BTreeSet<String>,
-    /// Manual pages and completions in the user's directories that are not this box's.
-    pub beside: BTreeSet<PathBuf>,
-    /// The names that the session bus starts something for which is not this box's; `None` where
-    /// the box is not on the host's bus.
-    pub buses: Option<BTreeSet<String>>,
-    /// What types of files there are; `None` where nothing tells.
-    pub types: Option<Known>,
-    /// The project, where `incusbox-run` has to be told.
-    pub project: Option<String>,
-}
 
 /// What a file shall have in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,11 +166,7 @@ impl Plan {
             .map(|file| units.join(file));
         let has_other =
             exports.files.get(&other).is_some_and(|record| record.users.contains(&user));
-        // An instance would come before the host's template.
-        let template = wanted.as_str().split_once('@').map(|(stem, _)| format!("{stem}@.service"));
-        let is_taken = ground.units.contains(wanted.as_str())
-            || template.is_some_and(|template| ground.units.contains(&template));
-        let path = if has_other || is_taken { other } else { own };
+        let path = if has_other || ground.has_unit(wanted) { other } else { own };
         let bytes = service::text(&ground.runner, name, project, service);
         self.add(&path, bytes, READ, user);
     }
@@ -202,6 +175,9 @@ impl Plan {
     fn add_beside(&mut self, from: &Basis<'_>, shim: &Path, command: &Program) {
         let Basis { name, ground, .. } = *from;
         let Some(called) = shim.file_name().and_then(|file| file.to_str()) else { return };
+        if ground.second.contains(shim) {
+            return;
+        }
         let project = ground.project.as_deref();
         let (runner, path) = (&*ground.runner, &*command.path);
         let subject = beside::Subject { called, name, project, runner, command: path };

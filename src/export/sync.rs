@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::apply::{self, Done, Look};
 use super::defaults;
-use super::ground;
+use super::ground::{self, Ground};
 use super::manifest::{Chosen, Exports, Kept, Settled};
 use super::offers::{self, Offers};
-use super::plan::{self, Content, Ground, Plan, READ, Wanted};
+use super::plan::{self, Content, Plan, READ, Wanted};
 use super::refresh;
 use super::tree::{Seen, There, Tree};
 use crate::agent::protocol::apps::{Icons, Question};
@@ -147,9 +147,8 @@ pub fn plan(
     let mut ground = ground::look(client, &kept.manifest, &exports, whose.is_on_bus)
         .map_err(host("looking at the desktop"))?;
     let of_box = (whose.name.as_str(), whose.uid, whose.home_is_hosts);
-    let fingerprint = |exports: &Exports, ground: &Ground| {
-        ground::fingerprint(ground, &kept.manifest, exports, &of_box)
-    };
+    let fingerprint =
+        |exports: &Exports, ground: &Ground| ground::fingerprint(ground, exports, &of_box);
     let mut question = whose.question(&exports, look);
     let settled = exports.settled.as_ref().filter(|_| look == Look::Quick && is_in_place(&exports));
     if let Some(settled) = settled {
@@ -163,7 +162,7 @@ pub fn plan(
         plan.settled.clone_from(&exports.settled);
         return Ok((offers, plan));
     }
-    ground.types = ground::types(&ground.data, &kept.manifest);
+    ground.types = ground.type_files.read();
     let mut plan = plan::plan(&whose.name, &exports, &offers, &ground);
     if plan.is_short || !plan.types.is_subset(&exports.types) {
         let look = if plan.is_short { Look::Close } else { look };

@@ -61,6 +61,20 @@ fn a_command_brings_its_manual_page_and_completions() {
     name.sh("test ! -e /tmp/ran").succeeds();
     assert!(!std::path::Path::new("/tmp/ran").exists(), "nothing ran here");
 
+    // Its own box has its own, also where the home is shared.
+    let own =
+        format!("INCUSBOX_BOX={} bash -c '. \"$0\"' {}", &*name, desktop.path(bash).display());
+    let mut inside = Command::new("sh");
+    inside.args(["-c", &own]).stdin(std::process::Stdio::null());
+    assert_eq!(run(inside).status, Some(1), "the next is looked for");
+    // A name that means a pattern to bash.
+    name.root("cp /usr/bin/tool /usr/bin/t++; cp /usr/share/bash-completion/completions/tool /usr/share/bash-completion/completions/t++").succeeds();
+    desktop.export(&name, &["--bin", "t++", "--export-path", &bin]).succeeds();
+    let odd = format!("{}/share/bash-completion/completions/t++", desktop.path("").display());
+    let mut read = Command::new("bash");
+    read.args(["-O", "extglob", &odd]).stdin(std::process::Stdio::null());
+    assert_eq!(run(read).succeeds().stderr, "");
+
     // What the user has stays, and everything goes with the command.
     desktop.export(&name, &["--sudo", "--bin", "tool", "--export-path", &bin]).succeeds();
     desktop.incusbox(&["unexport", &name, "--all"]).succeeds();
@@ -69,6 +83,9 @@ fn a_command_brings_its_manual_page_and_completions() {
     desktop.export(&name, &["--bin", "tool", "--export-path", &bin]).succeeds();
     assert_eq!(desktop.read(bash), "mine");
     assert_eq!(desktop.files(), ["bin/tool", bash, fish, manual]);
+    // Of a command that the host has, only if it is the one that is meant by its name.
+    desktop.export(&name, &["--bin", "cat", "--export-path", &bin]).succeeds();
+    assert_eq!(desktop.files(), ["bin/cat", "bin/tool", bash, fish, manual]);
     // A stopped box is not started for a Tab.
     std::fs::remove_file(desktop.path(bash)).expect("a file");
     desktop.export(&name, &[]).succeeds();

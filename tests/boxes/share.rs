@@ -247,7 +247,10 @@ fn an_exported_program_is_shown_what_it_opens_if_that_was_asked_for() {
     let ran = desktop.launch(entry, "Desktop Entry", &[&file]).succeeds();
     assert!(ran.stdout.contains("</run/incusbox/files/"), "{ran:#?}");
     assert!(ran.stdout.contains("/a b.txt>"), "{ran:#?}");
-    desktop.export(&name, &["--app", "Edit"]).succeeds();
+    desktop.export(&name, &["--app", "Edit", "--label", "x"]).succeeds();
+    assert!(desktop.read(entry).contains("--share-files"), "what is not said anew stays");
+    desktop.export(&name, &["--app", "Edit", "--no-share-files"]).succeeds();
+    assert!(desktop.read(entry).contains("Name=Edit (x)\n"));
     assert!(!desktop.read(entry).contains("--share-files"));
     end(&name);
 }

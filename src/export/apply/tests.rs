@@ -240,3 +240,24 @@ fn a_list_of_another_version_is_not_touched() {
         assert_eq!(std::fs::read_to_string(&path).expect("a file"), text);
     }
 }
+
+#[test]
+fn a_file_is_ours_after_two_runs_that_came_to_no_end() {
+    let home = Home::new();
+    home.make(&[("a.desktop", "one")]);
+    // The first put it there, and did not come to saying so.
+    let mut kept = home.kept();
+    let record = kept.manifest.boxes[0].files.get_mut(&home.path("a.desktop")).expect("a record");
+    record.next = Some(digest(b"two"));
+    kept.save().expect("saved");
+    drop(kept);
+    std::fs::write(home.path("a.desktop"), "two").expect("a file");
+    // The second wanted another, which cannot be written.
+    let other = [("a.desktop", "three"), ("gone/c.desktop", "x")];
+    std::os::unix::fs::symlink("nowhere", home.path("gone")).expect("a link");
+    let failed = apply(&mut home.kept(), "u1", home.plan(&other), Look::Quick);
+    assert!(failed.is_err(), "{failed:?}");
+    let done = home.make(&[("a.desktop", "three")]);
+    assert!(done.foreign.is_empty() && done.aside.is_empty(), "{done:?}");
+    assert_eq!(home.read("a.desktop").as_deref(), Some("three"));
+}

@@ -1,4 +1,6 @@
 use super::*;
+use crate::desktop::hosted::mime::Known;
+use crate::export::ground::TypeFiles;
 use crate::export::manifest::{Record, Sharing, Shimmed};
 
 const ENTRY: &str = "[Desktop Entry]\nType=Application\nName=Edit\nExec=edit %f\nIcon=edit\n";
@@ -40,6 +42,8 @@ fn ground(ids: &[&str]) -> Ground {
         ids: ids.iter().map(|id| (*id).to_owned()).collect(),
         units: BTreeSet::new(),
         beside: BTreeSet::new(),
+        second: BTreeSet::new(),
+        type_files: TypeFiles::default(),
         buses: Some(BTreeSet::new()),
         types: Some(Known::default()),
         project: None,

@@ -19,6 +19,8 @@ use crate::sys::signals::Signals;
 
 /// Between looks at a service of which the log says nothing.
 const LOOK: Duration = Duration::from_secs(30);
+/// How long a manager may be silent about a service that is followed.
+const SILENCE: Duration = Duration::from_secs(20);
 /// How long a box that starts may take until its service manager answers.
 const BOOT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
@@ -195,6 +197,18 @@ impl Manager {
         Ok(status(started))
     }
 
+    /// The same, in spite of a manager that does not answer for a while: as the box stops, its bus goes
+    /// before whoever follows a service.
+    fn show_surely(&self, name: &ServiceName) -> io::Result<Shown> {
+        let deadline = Instant::now() + SILENCE;
+        loop {
+            match self.show(name) {
+                Err(_) if Instant::now() < deadline => std::thread::sleep(PAUSE),
+                other => return other,
+            }
+        }
+    }
+
     /// Passes on its log until it is over. SIGTERM, SIGINT and SIGHUP, which also says that the host
     /// is gone, stop it; SIGUSR1 and SIGUSR2 are for its main process.
     fn follow(&self, name: &ServiceName) -> io::Result<ExitStatus> {
@@ -205,7 +219,7 @@ impl Manager {
             libc::SIGUSR1,
             libc::SIGUSR2,
         ])?;
-        let mut shown = self.show(name)?;
+        let mut shown = self.show_surely(name)?;
         let mut log = self.journal(name);
         log.args(["--follow", "--output=json", "--output-fields=MESSAGE,PRIORITY,_PID"]);
         log.arg(format!("--lines={MOST_LINES}"));
@@ -220,7 +234,7 @@ impl Manager {
             over = shown.is_over().then(|| over.unwrap_or_else(|| Instant::now() + LAG));
             if over.is_some_and(|at| at <= Instant::now()) {
                 // Somebody may have started it again.
-                shown = self.show(name)?;
+                shown = self.show_surely(name)?;
                 if !shown.is_over() {
                     continue;
                 }
@@ -253,7 +267,7 @@ impl Manager {
             // What systemd says of the unit may be that it is over.
             let is_news = said && log.pass_on()?;
             if is_news || !said && !signalled {
-                shown = self.show(name)?;
+                shown = self.show_surely(name)?;
             }
         }
     }

@@ -23,6 +23,8 @@ use crate::sys::terminal::Terminal;
 
 /// How long a box may take from the end of its streams to another status.
 const SETTLING: Duration = Duration::from_secs(2);
+/// The same where a service of the box's was followed.
+const STOPPING: Duration = Duration::from_secs(15);
 
 /// One run.
 pub struct Session<'a> {
@@ -243,7 +245,10 @@ impl Session<'_> {
 
     /// A box that is being stopped or deleted still runs for a moment after its streams ended.
     fn what_happened(&mut self) -> Lost {
-        let deadline = Instant::now() + SETTLING;
+        // Who follows a service is told by this whether it failed, and has the time: a box whose agent is
+        // gone already may take long to stop.
+        let patience = if self.options.is_agents { STOPPING } else { SETTLING };
+        let deadline = Instant::now() + patience;
         loop {
             // The connection may have gone with the daemon; a new one tells.
             let asked = Client::connect(self.client.project().map(str::to_owned))

@@ -240,7 +240,11 @@ fn services(host: &Host, who: &str) {
     sh("systemctl --user start sulky; systemctl --user enable mine").succeeds();
     sh("incusbox stop dev; sleep 6").succeeds();
     assert_eq!(host.root(LISTED).succeeds().stdout, "dev stopped\n");
-    assert_eq!(is_active("web"), "inactive\n");
+    // Who follows it asks Incus until the box's state is another.
+    sh("timeout 30 sh -c 'while systemctl --user is-active --quiet web; do sleep 0.2; done'")
+        .succeeds();
+    let log = sh("journalctl --user --unit web --no-pager --lines 20").stdout;
+    assert_eq!(is_active("web"), "inactive\n", "{log}");
     // A service that is seen late is not taken away.
     sh("systemctl --user start web; sleep 3; test -e ~/.local/share/systemd/user/mine.service; systemctl --user is-enabled mine").succeeds();
     sh("systemctl --user start web; incusbox unexport dev --all").succeeds();

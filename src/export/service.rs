@@ -33,9 +33,12 @@ pub fn text(runner: &str, name: &BoxName, project: Option<&str>, service: &Servi
          # The box's own systemd starts, stops and restarts it, as its unit there says.\n\
          Type=exec\n\
          ExecStartPre={}\n\
-         ExecStart={}\n",
+         ExecStart={}\n\
+         # Who follows it may be told to end before it listens.\n\
+         ExecStop=-{}\n",
         line("start"),
         line("follow"),
+        line("stop"),
     );
     if *can_reload {
         text.push_str(&format!("ExecReload={}\n", line("reload")));
@@ -80,6 +83,7 @@ mod tests {
         assert!(made.contains("\nDescription=a%%h\u{fffd}ExecStart=evil / (box dev)\n"), "{made}");
         assert!(made.contains("\nExecStart=\"/opt/a b%%/incusbox-run\" --root --cwd=/ --no-stdin --agent --no-start --project=work dev -- service follow system web.service\n"), "{made}");
         assert!(made.contains("service reload system web.service\n") && !made.contains("Restart="));
+        assert!(made.contains("\nExecStop=-\"/opt/a b%%/incusbox-run\" --root --cwd=/ --no-stdin --agent --no-start --project=work dev -- service stop system web.service\n"), "{made}");
         assert_eq!(made.matches("\nExecStart=").count(), 1);
     }
 }

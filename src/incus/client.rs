@@ -240,12 +240,19 @@ impl Client {
             Err(Error::Refused { code, text, .. }) => (code, text),
             Err(error) => return Err(error),
         };
+        // Incus forgets an operation 5 s after its end.
+        let forgotten = |_| Operation { status_code: code, err: text, metadata: None };
+        Ok(self.operation(doing, operation).unwrap_or_else(forgotten))
+    }
+
+    /// An operation as it is now.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn operation(&mut self, doing: &'static str, operation: &str) -> Result<Operation, Error> {
         let target = self.target(checked_operation(doing, operation)?, "");
-        match self.call::<Operation>(doing, "GET", &target, b"") {
-            Ok(Envelope { metadata: Some(operation), .. }) => Ok(operation),
-            // Incus forgets an operation 5 s after its end.
-            _ => Ok(Operation { status_code: code, err: text, metadata: None }),
-        }
+        let envelope = self.call::<Operation>(doing, "GET", &target, b"")?;
+        envelope.metadata.ok_or_else(|| missing(doing, "metadata"))
     }
 
     /// Waits until an operation ended, however it did.

@@ -69,6 +69,8 @@ pub enum Lost {
     Deleted,
     /// The box is not running any more; holds its status.
     NotRunning(String),
+    /// The box runs, and something in it has told the agent to end, as its shutdown does.
+    Terminated,
     /// The box runs; only the agent or the connection is gone.
     Agent,
     /// The command ended, but not all of its output came.
@@ -87,7 +89,7 @@ impl Error {
             }
             // Somebody stopped the box, and with it what ran there: no failure. (By the signal itself
             // it would be one before the service is up.)
-            Error::Lost { why: Lost::NotRunning(_) | Lost::Deleted, .. }
+            Error::Lost { why: Lost::NotRunning(_) | Lost::Terminated | Lost::Deleted, .. }
             | Error::Stopped { .. } => ExitStatus::Signal(libc::SIGTERM).shell_code(),
             _ => self.exit_code(),
         }
@@ -287,6 +289,11 @@ fn lost(f: &mut fmt::Formatter<'_>, name: &str, why: &Lost) -> fmt::Result {
             f,
             "box `{name}` is not running any more ({})\nstart it again: incus start {name}",
             status.to_lowercase()
+        ),
+        Lost::Terminated => write!(
+            f,
+            "the command in box `{name}` was lost: the box is shutting down, or something in it \
+             ended incusbox-agent\nsee: incus info {name}"
         ),
         Lost::Agent => write!(
             f,

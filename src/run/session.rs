@@ -23,7 +23,7 @@ use crate::sys::terminal::Terminal;
 
 /// How long a box may take from the end of its streams to another status.
 const SETTLING: Duration = Duration::from_secs(2);
-/// The same where a service of the box's was followed.
+/// The same for who follows a service, which is told by that whether it failed, and has the time.
 const STOPPING: Duration = Duration::from_secs(15);
 
 /// One run.
@@ -114,7 +114,7 @@ impl Session<'_> {
                     return Err(Error::AgentAlien { name: self.name().to_owned(), why });
                 }
                 Outcome::Broken(what) => return Err(broken(what)),
-                Outcome::Lost => return Err(self.lost()),
+                Outcome::Lost => return Err(self.lost(Some(&started.operation))),
                 Outcome::Truncated => {
                     return Err(Error::Lost { name: self.name().to_owned(), why: Lost::Output });
                 }
@@ -202,7 +202,7 @@ impl Session<'_> {
         let operation = match self.client.wait(doing, &started.operation, incus::client::PATIENCE) {
             Ok(operation) => operation,
             // The operation is gone with the daemon or the box.
-            Err(_) => return Err(self.lost()),
+            Err(_) => return Err(self.lost(Some(&started.operation))),
         };
         let is_missing = operation.exit_status() == Some(127) && said.is_empty();
         if !is_missing || last {
@@ -236,23 +236,33 @@ impl Session<'_> {
         }
     }
 
-    /// Finds out why the streams ended.
-    pub fn lost(&mut self) -> Error {
+    /// Finds out why the streams of an exec, if it is known which, ended.
+    pub fn lost(&mut self, operation: Option<&str>) -> Error {
         let name = self.options.name.as_str().to_owned();
-        let why = self.what_happened();
+        let why = self.what_happened(operation);
         Error::Lost { name, why }
     }
 
-    /// A box that is being stopped or deleted still runs for a moment after its streams ended.
-    fn what_happened(&mut self) -> Lost {
-        // Who follows a service is told by this whether it failed, and has the time: a box whose agent is
-        // gone already may take long to stop.
-        let patience = if self.options.is_agents { STOPPING } else { SETTLING };
-        let deadline = Instant::now() + patience;
+    /// A box that is being stopped or deleted still runs for a moment after its streams ended, or for
+    /// minutes if something in it takes its time. Its agents have been told to end then.
+    fn what_happened(&mut self, operation: Option<&str>) -> Lost {
+        let terminated = i32::from(ExitStatus::Signal(libc::SIGTERM).shell_code());
+        let began = Instant::now();
+        let mut status = None;
         loop {
             // The connection may have gone with the daemon; a new one tells.
-            let asked = Client::connect(self.client.project().map(str::to_owned))
-                .and_then(|mut client| client.instance(self.options.name.as_str()));
+            let asked =
+                Client::connect(self.client.project().map(str::to_owned)).and_then(|mut client| {
+                    let instance = client.instance(self.options.name.as_str())?;
+                    let doing = "asking how the agent ended";
+                    let ended = operation.filter(|_| status.is_none());
+                    let ended = ended.and_then(|operation| client.operation(doing, operation).ok());
+                    status = status.or(ended.and_then(|ended| ended.exit_status()));
+                    Ok(instance)
+                });
+            let is_terminated = status == Some(terminated);
+            let is_followed = self.options.is_agents && !is_terminated;
+            let patience = if is_followed { STOPPING } else { SETTLING };
             match asked {
                 Ok(instance) if instance.status != "Running" => {
                     return Lost::NotRunning(instance.status);
@@ -261,7 +271,9 @@ impl Session<'_> {
                 Err(_) => return Lost::Daemon,
                 // The daemon was restarted meanwhile.
                 Ok(_) if self.client.was_cut() => return Lost::Daemon,
-                Ok(_) if Instant::now() >= deadline => return Lost::Agent,
+                Ok(_) if began.elapsed() >= patience => {
+                    return if is_terminated { Lost::Terminated } else { Lost::Agent };
+                }
                 Ok(_) => std::thread::sleep(Duration::from_millis(100)),
             }
         }
@@ -269,7 +281,7 @@ impl Session<'_> {
 
     /// Whether the box is gone or on its way to be.
     pub fn is_box_gone(&mut self) -> Option<Error> {
-        match self.what_happened() {
+        match self.what_happened(None) {
             Lost::Agent => None,
             why => Some(Error::Lost { name: self.options.name.as_str().to_owned(), why }),
         }

@@ -225,11 +225,22 @@ fn services(host: &Host, who: &str) {
         (sh(greets).succeeds().stdout, is_active("web")),
         ("hello there\n".into(), "active\n".into())
     );
-    sh("systemctl --user stop web").succeeds();
-    assert_eq!((sh(pid).stdout, is_active("web")), (String::new(), "inactive\n".into()));
+    let is_over = || {
+        sh("systemctl --user stop web").succeeds();
+        assert_eq!((sh(pid).stdout, is_active("web")), (String::new(), "inactive\n".into()));
+    };
+    is_over();
+    // Also at once, while who follows it is not yet there.
+    sh("systemctl --user start web").succeeds();
+    is_over();
 
     sh("systemctl --user start mine").succeeds();
     log("mine", &format!("mine of {who}"));
+    // What somebody stops in the box is over, as the log of the user's manager says at once.
+    sh("incusbox-run dev -- systemctl --user stop mine; timeout 10 sh -c 'while systemctl --user is-active --quiet mine; do sleep 0.1; done'").succeeds();
+    assert_eq!(is_active("mine"), "inactive\n");
+    log("mine", "Stopped mine");
+    sh("systemctl --user start mine").succeeds();
     assert_eq!(sh("systemctl --user start broken").status, Some(1));
     log("broken", "cannot work");
 
@@ -241,10 +252,23 @@ fn services(host: &Host, who: &str) {
     sh("incusbox stop dev; sleep 6").succeeds();
     assert_eq!(host.root(LISTED).succeeds().stdout, "dev stopped\n");
     // Who follows it asks Incus until the box's state is another.
-    sh("timeout 30 sh -c 'while systemctl --user is-active --quiet web; do sleep 0.2; done'")
+    let both_are_over = || {
+        sh("timeout 30 sh -c 'while systemctl --user is-active --quiet web mine; do sleep 0.2; done'")
+            .succeeds();
+        let log = sh("journalctl --user --unit web --unit mine --no-pager --lines 30").stdout;
+        assert_eq!(is_active("web mine"), "inactive\ninactive\n", "{log}");
+    };
+    both_are_over();
+    // A box that takes long to go down runs on for Incus, and is not held up by who follows.
+    let stays =
+        "trap \"\" TERM HUP; echo $$ >/run/stays; while [ $SECONDS -lt 20 ]; do sleep 0.2; done";
+    sh(&format!("systemctl --user start web mine; incusbox-run --root dev -- setsid --fork bash -c '{stays}' </dev/null >/dev/null 2>&1"))
         .succeeds();
-    let log = sh("journalctl --user --unit web --no-pager --lines 20").stdout;
-    assert_eq!(is_active("web"), "inactive\n", "{log}");
+    sh("incusbox stop dev >/dev/null 2>&1 &").succeeds();
+    both_are_over();
+    assert_eq!(host.root(LISTED).succeeds().stdout, "dev running\n", "it still goes down");
+    sh("timeout 60 incusbox stop dev || timeout 60 sh -c 'until incusbox list --json | grep -q stopped; do sleep 0.5; done'").succeeds();
+    assert_eq!(host.root(LISTED).succeeds().stdout, "dev stopped\n");
     // A service that is seen late is not taken away.
     sh("systemctl --user start web; sleep 3; test -e ~/.local/share/systemd/user/mine.service; systemctl --user is-enabled mine").succeeds();
     sh("systemctl --user start web; incusbox unexport dev --all").succeeds();

@@ -1,15 +1,16 @@
 //! A service of the box for the host's service manager: started, reloaded, followed and stopped by
 //! the box's own systemd, which knows its user, its sandbox, its sockets and its rules for restarts.
 
+mod log;
+
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-
+use self::log::Log;
 use super::account::{self, Account};
 use super::protocol::User;
 use super::protocol::service::{Found, Scope, Service, ServiceName};
@@ -24,16 +25,12 @@ const SILENCE: Duration = Duration::from_secs(20);
 /// How long a box that starts may take until its service manager answers.
 const BOOT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long the log may lag behind the end of what it is about.
-const LAG: Duration = Duration::from_millis(300);
-/// The most lines of the time before, of a service that runs already.
-const MOST_LINES: &str = "200";
-/// The most bytes of a line of the log's that are read at once.
-const CHUNK: usize = 16 << 10;
-/// A line of the log's that is longer is passed over.
-const MOST_LINE: usize = 1 << 20;
+/// How long a service is over that is only started anew.
+const GAP: Duration = Duration::from_millis(300);
+/// systemd's own program for the last steps of a shutdown, as /proc names it.
+const SHUTDOWN: &str = "systemd-shutdow";
 
-/// Does what is said of a service: `start`, `follow` or `reload`, its scope and its name.
+/// Does what is said of a service: `start`, `follow`, `reload` or `stop`, its scope and its name.
 ///
 /// # Errors
 /// When systemd cannot be asked.
@@ -44,7 +41,9 @@ pub fn run(words: &[OsString]) -> io::Result<ExitStatus> {
     let manager = Manager::of(Scope::of(text(1)).ok_or_else(none)?)?;
     match text(0) {
         "start" => manager.start(&name),
-        "reload" => Ok(status(manager.systemctl(&["reload", "--", name.as_str()]).status()?)),
+        word @ ("reload" | "stop") => {
+            Ok(status(manager.systemctl(&[word, "--", name.as_str()]).status()?))
+        }
         "follow" => manager.follow(&name),
         _ => Err(none()),
     }
@@ -72,6 +71,9 @@ pub fn look(wanted: &ServiceName, uid: u32) -> Found {
     }
     if is_sure { Found::Absent } else { Found::Unknown }
 }
+
+/// A service's end with its box: SIGTERM's, which the host's unit takes for no failure.
+const STOPPED_WITH_BOX: ExitStatus = ExitStatus::Code(128 + libc::SIGTERM as u8);
 
 struct Manager {
     /// Whose it is, if not the system's.
@@ -148,24 +150,6 @@ impl Manager {
         }
     }
 
-    /// The log of the unit, also what systemd says of it.
-    fn journal(&self, name: &ServiceName) -> Command {
-        let mut command = Command::new("journalctl");
-        command.args(["--no-pager", "--quiet"]).stdin(Stdio::null());
-        match &self.account {
-            None => {
-                command.args([format!("_SYSTEMD_UNIT={name}"), "+".to_owned()]);
-                command.args(["_PID=1".to_owned(), format!("UNIT={name}")]);
-            }
-            Some(account) => {
-                let uid = format!("_UID={}", account.uid);
-                command.args([format!("_SYSTEMD_USER_UNIT={name}"), uid.clone(), "+".to_owned()]);
-                command.args([format!("USER_UNIT={name}"), uid]);
-            }
-        }
-        command
-    }
-
     /// Starts it and returns once it is up, as its `Type` has it; what it said goes along if not.
     fn start(&self, name: &ServiceName) -> io::Result<ExitStatus> {
         // A box that has just started for this may have no manager yet.
@@ -190,21 +174,21 @@ impl Manager {
             }
         };
         if !started.success() {
-            let mut log = self.journal(name);
-            log.args(["--lines=10", "--output=cat"]).stdout(io::stderr());
-            let _there_may_be_none = log.status();
+            log::show_end(self.account.as_ref(), name);
         }
         Ok(status(started))
     }
 
-    /// The same, in spite of a manager that does not answer for a while: as the box stops, its bus goes
-    /// before whoever follows a service.
-    fn show_surely(&self, name: &ServiceName) -> io::Result<Shown> {
+    /// The same, in spite of a manager that does not answer for a while; nothing if that is because
+    /// the box stops.
+    fn show_surely(&self, name: &ServiceName) -> io::Result<Option<Shown>> {
         let deadline = Instant::now() + SILENCE;
         loop {
             match self.show(name) {
-                Err(_) if Instant::now() < deadline => std::thread::sleep(PAUSE),
-                other => return other,
+                Ok(shown) => return Ok(Some(shown)),
+                Err(_) if is_shutting_down() => return Ok(None),
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                Err(_) => std::thread::sleep(PAUSE),
             }
         }
     }
@@ -218,26 +202,24 @@ impl Manager {
             libc::SIGHUP,
             libc::SIGUSR1,
             libc::SIGUSR2,
+            libc::SIGCHLD,
         ])?;
-        let mut shown = self.show_surely(name)?;
-        let mut log = self.journal(name);
-        log.args(["--follow", "--output=json", "--output-fields=MESSAGE,PRIORITY,_PID"]);
-        log.arg(format!("--lines={MOST_LINES}"));
-        if !shown.get("InactiveExitTimestamp").is_empty() {
-            log.arg(format!("--since={}", shown.get("InactiveExitTimestamp")));
-        }
-        let log = log.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let mut log = Log(log?, Vec::new());
+        let Some(mut shown) = self.show_surely(name)? else { return Ok(STOPPED_WITH_BOX) };
+        let since = shown.get("InactiveExitTimestamp").to_owned();
+        let mut log = Log::of(self.account.as_ref(), name, since);
         let mut stopping: Option<Child> = None;
         let mut over: Option<Instant> = None;
         loop {
-            over = shown.is_over().then(|| over.unwrap_or_else(|| Instant::now() + LAG));
-            if over.is_some_and(|at| at <= Instant::now()) {
+            over = shown.is_over().then(|| over.unwrap_or_else(|| Instant::now() + GAP));
+            let is_over = over.is_some_and(|at| at <= Instant::now());
+            if is_over {
                 // Somebody may have started it again.
-                shown = self.show_surely(name)?;
+                let Some(again) = self.show_surely(name)? else { return Ok(STOPPED_WITH_BOX) };
+                shown = again;
                 if !shown.is_over() {
                     continue;
                 }
+                log.pass_on_rest()?;
                 if let Some(mut stopping) = stopping {
                     stopping.wait()?;
                 }
@@ -245,12 +227,16 @@ impl Manager {
             }
             let mut set = PollSet::new();
             set.add(0, signals.as_fd(), Interest::Read);
-            if let Some(out) = &log.0.stdout {
+            let resumes = log.go_on()?;
+            if let Some(out) = log.output() {
                 set.add(1, out.as_fd(), Interest::Read);
             }
-            set.wait(Some(over.unwrap_or_else(|| Instant::now() + LOOK)))?;
+            let look = over.unwrap_or_else(|| Instant::now() + LOOK);
+            set.wait(Some(resumes.map_or(look, |at| at.min(look))))?;
             let [signalled, said] = [0, 1].map(|key| set.ready(key).any());
             drop(set);
+            // To look again, for nothing was said for long, or something that may be the end.
+            let mut is_news = !said && !signalled;
             if signalled {
                 match signals.take()? {
                     Some(signal @ (libc::SIGUSR1 | libc::SIGUSR2)) => {
@@ -258,123 +244,39 @@ impl Manager {
                         let words = ["kill", &signal, "--kill-who=main", "--", name.as_str()];
                         self.systemctl(&words).status()?;
                     }
+                    Some(libc::SIGCHLD) => {
+                        let ended = stopping.as_mut().map(Child::try_wait).transpose()?.flatten();
+                        is_news |= ended.is_some();
+                        stopping = stopping.filter(|_| ended.is_none());
+                    }
                     Some(_) if stopping.is_none() => {
                         stopping = Some(self.systemctl(&["stop", "--", name.as_str()]).spawn()?);
                     }
                     _ => {}
                 }
             }
-            // What systemd says of the unit may be that it is over.
-            let is_news = said && log.pass_on()?;
-            if is_news || !said && !signalled {
-                shown = self.show_surely(name)?;
+            is_news |= said && log.pass_on()?;
+            if is_news {
+                let Some(now) = self.show_surely(name)? else { return Ok(STOPPED_WITH_BOX) };
+                shown = now;
             }
         }
     }
 }
 
-/// What follows the log, ended with this.
-struct Log(Child, Vec<u8>);
-
-impl Drop for Log {
-    fn drop(&mut self) {
-        let _ended_by_itself = self.0.kill();
-        let _so = self.0.wait();
+/// Whether the box is on its way down, in which its managers go before all of its processes have.
+fn is_shutting_down() -> bool {
+    let first = std::fs::read_to_string("/proc/1/comm").unwrap_or_default();
+    if first.trim_end() == SHUTDOWN {
+        return true;
     }
-}
-
-/// An entry of the log.
-#[derive(Deserialize)]
-struct Line {
-    #[serde(rename = "MESSAGE", default)]
-    message: Message,
-    #[serde(rename = "PRIORITY", default)]
-    priority: Option<String>,
-    /// There where it is systemd that says it.
-    #[serde(rename = "UNIT")]
-    unit: Option<serde::de::IgnoredAny>,
-    #[serde(rename = "_PID", default)]
-    pid: Option<String>,
-}
-
-/// Text, or bytes where it is none.
-#[derive(Default, Deserialize)]
-#[serde(untagged)]
-enum Message {
-    #[default]
-    None,
-    Text(String),
-    Bytes(Vec<u8>),
-    Other(serde::de::IgnoredAny),
-}
-
-impl Log {
-    /// Passes on what is there; whether systemd itself said anything.
-    fn pass_on(&mut self) -> io::Result<bool> {
-        let Log(child, buffer) = self;
-        let Some(out) = &mut child.stdout else { return Ok(true) };
-        let mut chunk = [0; CHUNK];
-        let count = out.read(&mut chunk)?;
-        if count == 0 {
-            // Without a log the service is looked at now and then.
-            child.stdout = None;
-            return Ok(true);
-        }
-        buffer.extend_from_slice(&chunk[..count]);
-        let mut is_news = false;
-        let mut text = Vec::new();
-        while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
-            if let Ok(line) = serde_json::from_slice::<Line>(&buffer[..end]) {
-                is_news |= line.say(&mut text);
-            }
-            buffer.drain(..=end);
-        }
-        if buffer.len() > MOST_LINE {
-            buffer.clear();
-        }
-        io::stdout().write_all(&text)?;
-        Ok(is_news)
-    }
-}
-
-impl Line {
-    /// Writes it as the host's journal takes it: each line with its priority (sd-daemon(3)).
-    fn say(self, out: &mut Vec<u8>) -> bool {
-        let bytes = match self.message {
-            Message::Text(text) => text.into_bytes(),
-            Message::Bytes(bytes) => bytes,
-            Message::None | Message::Other(_) => Vec::new(),
-        };
-        let priority = self.priority.filter(|text| text.len() == 1).unwrap_or_default();
-        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            if let Some(digit @ '0'..='7') = priority.chars().next() {
-                out.extend_from_slice(format!("<{digit}>").as_bytes());
-            }
-            out.extend_from_slice(line);
-            out.push(b'\n');
-        }
-        self.unit.is_some() || self.pid.as_deref() == Some("1")
-    }
+    let state = Command::new("systemctl").arg("is-system-running").stdin(Stdio::null()).output();
+    state.is_ok_and(|state| state.stdout.trim_ascii() == b"stopping")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_entry_of_the_log_keeps_its_priority_and_its_bytes() {
-        let said = |json: &str| {
-            let mut out = Vec::new();
-            let line: Line = serde_json::from_str(json).expect("an entry");
-            let is_news = line.say(&mut out);
-            (is_news, out)
-        };
-        let own = said(r#"{"MESSAGE":"a\nb","PRIORITY":"3","_PID":"77"}"#);
-        assert_eq!(own, (false, b"<3>a\n<3>b\n".to_vec()));
-        let odd = said(r#"{"MESSAGE":[97,255],"_PID":"1"}"#);
-        assert_eq!(odd, (true, b"a\xff\n".to_vec()));
-        assert_eq!(said(r#"{"MESSAGE":null,"PRIORITY":"x"}"#), (false, Vec::new()));
-    }
 
     #[test]
     fn how_a_service_ended_is_how_its_main_process_did() {

@@ -62,19 +62,7 @@ fn is_flushed_in_order(step: &Step) {
 fn an_export_that_is_killed_anywhere_leaves_old_or_new_and_is_finished_by_the_next() {
     let memory = Memory::new("crash");
     let ground = Ground::new("crash", memory.path());
-    let first = ground.step(ground.first());
-    let mut points = vec![is_killed_everywhere(&ground, &first)];
-
-    // An update in the box, and a file that the user changed.
-    ground.restore(&first.new);
-    ground.change();
-    ground.update_box();
-    let again = ground.step(ground.again());
-    points.push(is_killed_everywhere(&ground, &again));
-
-    ground.restore(&again.new);
-    let away = ground.step(ground.away());
-    points.push(is_killed_everywhere(&ground, &away));
+    let points = ground.in_each_step(is_killed_everywhere);
     eprintln!("killed at {points:?} points");
     assert!(points.iter().all(|count| *count >= 8), "{points:?}");
 }

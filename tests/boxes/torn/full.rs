@@ -42,16 +42,7 @@ fn fails_everywhere(ground: &Ground, step: &Step) -> usize {
 fn an_export_that_finds_no_room_anywhere_says_so_and_leaves_old_or_new() {
     let memory = Memory::new("full");
     let ground = Ground::new("full", memory.path());
-    let first = ground.step(ground.first());
-    let mut points = vec![fails_everywhere(&ground, &first)];
-    ground.restore(&first.new);
-    ground.change();
-    ground.update_box();
-    let again = ground.step(ground.again());
-    points.push(fails_everywhere(&ground, &again));
-    ground.restore(&again.new);
-    let away = ground.step(ground.away());
-    points.push(fails_everywhere(&ground, &away));
+    let points = ground.in_each_step(fails_everywhere);
     eprintln!("failed at {points:?} points");
     assert!(points.iter().all(|count| *count >= 8), "{points:?}");
 }
@@ -99,16 +90,7 @@ fn fill(path: &str, pages: u64) {
 fn a_small_file_system_that_is_full_keeps_what_it_has() {
     let small = Small::new();
     let ground = Ground::new("small", small.path());
-    let first = ground.step(ground.first());
-    let mut failures = vec![fails_while_full(&ground, &first)];
-    ground.restore(&first.new);
-    ground.change();
-    ground.update_box();
-    let again = ground.step(ground.again());
-    failures.push(fails_while_full(&ground, &again));
-    ground.restore(&again.new);
-    let away = ground.step(ground.away());
-    failures.push(fails_while_full(&ground, &away));
+    let failures = ground.in_each_step(fails_while_full);
     assert!(failures.iter().all(|count| *count > 0), "{failures:?}");
 }
 

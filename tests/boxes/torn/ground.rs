@@ -104,30 +104,30 @@ impl Ground {
         self.desktop.0.path(name)
     }
 
-    pub fn own(&self) -> Files {
+    fn own(&self) -> Files {
         OWN.map(|(path, text)| (path.to_owned(), (text.into(), false))).into()
     }
 
-    pub fn update_box(&self) {
+    fn update_box(&self) {
         self.name.root(AFTER).succeeds();
     }
 
     /// Has the user change what is exported as a command.
-    pub fn change(&self) {
+    fn change(&self) {
         write(&self.base, &[(SHIM.to_owned(), (MINE.to_vec(), true))].into());
     }
 
-    pub fn first(&self) -> Vec<String> {
+    fn first(&self) -> Vec<String> {
         let bin = self.path("bin");
         let words = ["export", &self.name, "--app", "org.test.Edit", "--bin", "stand-in"];
         [&words[..], &["--export-path", &bin]].concat().into_iter().map(str::to_owned).collect()
     }
 
-    pub fn again(&self) -> Vec<String> {
+    fn again(&self) -> Vec<String> {
         ["export", &self.name].map(str::to_owned).into()
     }
 
-    pub fn away(&self) -> Vec<String> {
+    fn away(&self) -> Vec<String> {
         ["unexport", &self.name, "--all"].map(str::to_owned).into()
     }
 
@@ -154,7 +154,7 @@ impl Ground {
     }
 
     /// Does it once, from what is there now, to see what it does.
-    pub fn step(&self, words: Vec<String>) -> Step {
+    fn step(&self, words: Vec<String>) -> Step {
         let old = self.files();
         let log = self.beside("trace");
         let (trace, outcome) = Trace::record(&self.base, &log, &self.command(&words));
@@ -162,6 +162,21 @@ impl Ground {
         let new = self.files();
         let again = if words[0] == "export" { self.again() } else { words.clone() };
         Step { words, old, new, again, trace }
+    }
+
+    /// Tries something with a first export, one after an update in the box with a file that the user
+    /// changed, and with the end of all; returns how often it did.
+    pub fn in_each_step<N>(&self, tries: impl Fn(&Ground, &Step) -> N) -> [N; 3] {
+        let first = self.step(self.first());
+        let with_first = tries(self, &first);
+        self.restore(&first.new);
+        self.change();
+        self.update_box();
+        let again = self.step(self.again());
+        let with_again = tries(self, &again);
+        self.restore(&again.new);
+        let away = self.step(self.away());
+        [with_first, with_again, tries(self, &away)]
     }
 
     /// Everything that is exported, the user's own among it, and the list of it.

@@ -10,7 +10,7 @@ _incusbox_run() {
                 COMPREPLY=()
                 return
                 ;;
-            --user | -u | --cwd | --env | -e | --tty | --mode | --project)
+            --user | -u | --cwd | --env | -e | --tty | --mode | --project | --opened)
                 # `--name=value` is three words to bash.
                 next=$((at + 1))
                 [ "${COMP_WORDS[next]}" != = ] || next=$((at + 2))

@@ -27,7 +27,7 @@ function __incusbox_wants_box
         switch $word
             case --
                 return 1
-            case -u --user --cwd -e --env --tty --mode --project
+            case -u --user --cwd -e --env --tty --mode --project --opened
                 set skip yes
             case --shim
                 return 1

@@ -119,6 +119,12 @@ fn is_sound(bytes: &[u8], own: &[u8]) {
         } else {
             assert!(OURS.contains(&key), "{key:?}");
         }
+        let is_word = |b: &u8| b.is_ascii_alphanumeric() || b"-_.;".contains(b);
+        match key {
+            b"DBusActivatable" => assert_eq!(value, b"true"),
+            b"Implements" => assert!(value.iter().all(is_word), "{value:?}"),
+            _ => {}
+        }
         if key == b"Exec" {
             assert_eq!(whole, b"Exec");
             let file = KeyFile::parse(own).expect("what was written");

@@ -45,12 +45,9 @@ fn write_all(directory: &Path) -> io::Result<()> {
         ("bash/incusbox-run".to_owned(), generated(Shell::Bash, run())? + BASH),
         ("zsh/_incusbox-run".to_owned(), zsh(run(), "The box to run in")?),
         ("fish/incusbox-run.fish".to_owned(), generated(Shell::Fish, run())? + FISH),
-        ("bash/incusbox".to_owned(), generated(Shell::Bash, cli::definition())? + INCUSBOX_BASH),
-        ("zsh/_incusbox".to_owned(), zsh(cli::definition(), "The box")?),
-        (
-            "fish/incusbox.fish".to_owned(),
-            generated(Shell::Fish, cli::definition())? + INCUSBOX_FISH,
-        ),
+        ("bash/incusbox".to_owned(), generated(Shell::Bash, cli::shown())? + INCUSBOX_BASH),
+        ("zsh/_incusbox".to_owned(), zsh(cli::shown(), "The box")?),
+        ("fish/incusbox.fish".to_owned(), generated(Shell::Fish, cli::shown())? + INCUSBOX_FISH),
     ];
     files.extend(incusbox_pages()?);
     for (name, content) in files {
@@ -114,7 +111,7 @@ fn escaped(text: &str) -> String {
 
 /// The pages of incusbox and of each of its subcommands.
 fn incusbox_pages() -> io::Result<Vec<(String, String)>> {
-    let mut whole = cli::definition();
+    let mut whole = cli::shown();
     whole.build();
     // `incusbox run` is described where incusbox-run is.
     let subcommands: Vec<_> =

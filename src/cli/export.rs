@@ -48,13 +48,13 @@ pub fn define(command: Command) -> Command {
         .arg(many("service", "SERVICE", "A service of the box's systemd, or of the user's there: a user unit that starts it"))
         .arg(Arg::new("export-path").long("export-path").value_name("DIR").requires("bin").help("Where shims go [default: ~/.local/bin]"))
         .arg(flag("sudo", "Run the commands as root in the box").requires("bin"))
-        .arg(Arg::new("label").long("label").value_name("TEXT").help("What stands behind the names in menus; '' for nothing [default: the box's name, if the host has the program too]"))
-        .arg(Arg::new("extra-flags").long("extra-flags").value_name("WORDS").allow_hyphen_values(true).help("More arguments for the programs"))
+        .arg(Arg::new("label").long("label").value_name("TEXT").requires("programs").help("What stands behind the names in menus; '' for nothing [default: the box's name, if the host has the program too]"))
+        .arg(Arg::new("extra-flags").long("extra-flags").value_name("WORDS").requires("programs").allow_hyphen_values(true).help("More arguments for the programs"))
         .arg(flag("share-files", "Show the box what the programs shall open and it does not see, read-only while they run").requires("programs"))
         .arg(flag("no-share-files", "Have such files refused again").requires("programs").conflicts_with("share-files"))
         .group(ArgGroup::new("programs").args(["app", "all-apps"]).multiple(true))
         .arg(flag("list", "List what is exported, of one box or of all").conflicts_with_all(["app", "all-apps", "bin", "service", "verify", "dry-run"]))
-        .arg(flag("verify", "Look at every byte of what is exported, and mend it").conflicts_with_all(["app", "all-apps", "bin", "service"]))
+        .arg(flag("verify", "Look at every byte of what is exported, of one box or of all of the project, and mend it").conflicts_with_all(["app", "all-apps", "bin", "service"]))
         .arg(flag("dry-run", "Say what would be done, and do nothing"))
         .arg(json_flag())
 }
@@ -82,14 +82,25 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
         None => known(&client, &kept, &daemon)?,
     };
     let mut outcomes = Vec::new();
+    let (is_only, mut has_failed) = (names.len() == 1, false);
     for name in names {
-        let there = match there.iter().find(|one| one.name == name.as_str() && one.is_box()) {
-            Some(there) => there.clone(),
-            None => the_box(&mut client, &name)?,
+        let mut one = || {
+            let there = match there.iter().find(|one| one.name == name.as_str() && one.is_box()) {
+                Some(there) => there.clone(),
+                None => the_box(&mut client, &name)?,
+            };
+            let whose = Whose::of(client.project_name(), &daemon, &there)?;
+            export(matches, &mut client, &mut signals, &mut kept, &whose, &there)
         };
-        let whose = Whose::of(client.project_name(), &daemon, &there)?;
-        let one = export(matches, &mut client, &mut signals, &mut kept, &whose, &there)?;
-        outcomes.extend(one.map(|outcome| (name, outcome)));
+        match one() {
+            Ok(one) => outcomes.extend(one.map(|outcome| (name, outcome))),
+            Err(error) if is_only || matches!(error, Error::Signal(_)) => return Err(error),
+            // The others shall not lack for it.
+            Err(error) => {
+                message::say(super::PROGRAM, error);
+                has_failed = true;
+            }
+        }
     }
     if matches.get_flag("dry-run") {
         return Ok(ExitCode::SUCCESS);
@@ -106,7 +117,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     }
     let status = tell_all(matches, &outcomes)?;
     told(&mut kept)?;
-    Ok(status)
+    Ok(if has_failed { ExitCode::FAILURE } else { status })
 }
 
 /// Whether a service runs this for a program in a box, with an environment of its own.
@@ -201,7 +212,7 @@ fn export(
         let (offers, plan) = sync::plan(client, signals, kept, whose, look)?;
         check_commands(matches, &offers, name)?;
         if matches.get_flag("dry-run") {
-            tell_plan(kept, &whose.uuid, &plan)?;
+            tell_plan(matches, kept, whose, &plan)?;
             return Ok(None);
         }
         let outcome = sync::bring_about(kept, &whose.uuid, plan, look)?;
@@ -390,7 +401,13 @@ fn check_commands(matches: &ArgMatches, offers: &Offers, name: &BoxName) -> Resu
         return Ok(());
     }
     for service in matches.get_many::<String>("service").unwrap_or_default() {
-        if !matches!(offers.services.get(&service_name(service)?), Some(Found::There(_))) {
+        let found = offers.services.get(&service_name(service)?);
+        if found == Some(&Found::Unknown) {
+            return Err(Error::Usage(format!(
+                "the service managers of `{name}` do not answer, so it is not known whether it has `{service}`\ntry again, or see: incusbox run {name} -- systemctl is-system-running, and with --user"
+            )));
+        }
+        if !matches!(found, Some(Found::There(_))) {
             return Err(Error::Usage(format!(
                 "`{name}` has no service `{service}`\nsee what it has: incusbox run {name} -- systemctl list-unit-files --type=service, and with --user"
             )));

@@ -80,7 +80,17 @@ const SUBCOMMANDS: &[Subcommand] = &[
 
 /// The whole command line.
 pub fn definition() -> Command {
+    defined(|_| true)
+}
+
+/// The same, without the subcommands that are for programs.
+pub fn shown() -> Command {
+    defined(|subcommand| !subcommand.is_hide_set())
+}
+
+fn defined(is_wanted: impl Fn(&Command) -> bool) -> Command {
     let subcommands = SUBCOMMANDS.iter().map(|one| (one.define)(Command::new(one.name)));
+    let subcommands = subcommands.filter(is_wanted);
     Command::new(PROGRAM)
         .version(env!("CARGO_PKG_VERSION"))
         .about("Make and keep boxes: containers whose programs behave as if installed here")

@@ -67,6 +67,11 @@ impl ToWrite {
     }
 }
 
+/// Whether it can be run, if it shall be.
+fn has_mode(there: &There, mode: u32) -> bool {
+    mode & 0o111 == 0 || matches!(there, There::File(seen) if seen.is_executable())
+}
+
 /// Makes it so, for the box with this id. The list is saved before and after.
 ///
 /// # Errors
@@ -108,7 +113,7 @@ pub fn apply(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> io::Result<
             }
             State::Changed => aside.push(path.clone()),
             State::Absent => {}
-            State::Ours(has) if has == hash => {
+            State::Ours(has) if has == hash && has_mode(&there, wanted.mode) => {
                 keep(exports, path, wanted, there);
                 continue;
             }

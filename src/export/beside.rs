@@ -3,8 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
-
+use crate::boxes::images::file::compression::Compression;
 use crate::names::BoxName;
 
 /// Where completions of bash go, below the data directory.
@@ -49,17 +48,14 @@ pub fn manual(called: &str, file: &str, bytes: &[u8]) -> Option<PathBuf> {
         "zst" => begins(b"\x28\xb5\x2f\xfd"),
         _ => false,
     };
-    let is_one = is_place && is_name(called) && is_sound && is_packed_so && !is_stub(packed, bytes);
+    let is_one = is_place && is_name(called) && is_sound && is_packed_so && !is_stub(bytes);
     is_one.then(|| Path::new(&directory).join(file))
 }
 
 /// Whether it is nothing but the name of another page, which is not on the host.
-fn is_stub(packed: &str, bytes: &[u8]) -> bool {
+fn is_stub(bytes: &[u8]) -> bool {
     let mut begin = Vec::new();
-    let read = match packed {
-        "gz" => MultiGzDecoder::new(bytes).take(256).read_to_end(&mut begin),
-        _ => bytes.take(256).read_to_end(&mut begin),
-    };
+    let read = Compression::of(bytes).reader(bytes).take(256).read_to_end(&mut begin);
     let mut lines = begin.split(|b| *b == b'\n');
     read.is_err() || lines.any(|line| line.starts_with(b".so ") && begin.len() < 256)
 }
@@ -102,7 +98,8 @@ function {function} {{
     COMPREPLY=()
     while IFS= read -r line; do
         case $line in
-            :*) compopt -o \"${{line#:}}\" ;;
+            # Not in zsh's bashcompinit.
+            :*) ! type compopt >/dev/null 2>&1 || compopt -o \"${{line#:}}\" ;;
             =*) COMPREPLY+=(\"${{line#=}}\") ;;
         esac
     done < <({ask} '{name}' '{command}' \"$COMP_CWORD\" \"$COMP_POINT\" \"$COMP_LINE\" \"${{COMP_WORDS[@]}}\" 2>/dev/null)
@@ -137,13 +134,28 @@ end
 mod tests {
     use super::*;
 
+    /// `.so man1/other.1`, by zstd and xz.
+    const ZSTD_STUB: [u8; 30] =
+        *b"\x28\xb5\x2f\xfd\x04\x68\x89\0\0.so man1/other.1\n\xa4\xac\x46\x4e";
+    const XZ_STUB: [u8; 76] = *b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46\x02\0\x21\x01\x16\0\0\0\x74\x2f\xe5\xa3\x01\0\x10.so man1/other.1\n\0\0\0\0\x35\x91\x6d\x75\x2f\x6f\x56\x98\0\x01\x29\x11\x32\x0a\x70\x0e\x1f\xb6\xf3\x7d\x01\0\0\0\0\x04YZ";
+
     #[test]
     fn a_manual_page_is_one_of_the_command() {
         let of = |file: &str, bytes: &[u8]| {
             manual("rg", file, bytes).map(|path| path.display().to_string())
         };
         assert_eq!(of("rg.1", b".TH RG 1\n").as_deref(), Some("man/man1/rg.1"));
-        assert_eq!(of("rg.1.xz", b"\xfd7zXZ\0").as_deref(), Some("man/man1/rg.1.xz"));
+        let packed = |text: &[u8], level| {
+            let mut packer = flate2::write::GzEncoder::new(Vec::new(), level);
+            std::io::Write::write_all(&mut packer, text).expect("memory");
+            packer.finish().expect("memory")
+        };
+        let best = flate2::Compression::best();
+        let page = packed(b".TH RG 1\n", best);
+        assert_eq!(of("rg.1.gz", &page).as_deref(), Some("man/man1/rg.1.gz"));
+        assert_eq!(of("rg.1.gz", &packed(b".so man1/other.1\n", best)), None);
+        assert_eq!(of("rg.1.zst", &ZSTD_STUB), None);
+        assert_eq!(of("rg.1.xz", &XZ_STUB), None);
         for (file, bytes) in [
             ("rg.1/../../x", &b".TH"[..]),
             ("grep.1", b".TH"),

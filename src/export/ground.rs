@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Access, Mode, OFlags};
 use serde::Serialize;
 
 use super::apply::is_entry;
@@ -38,7 +38,8 @@ pub struct Ground {
     pub ids: BTreeSet<String>,
     /// The names of the user's units that are not this box's.
     pub units: BTreeSet<String>,
-    /// Manual pages and completions in the user's directories that are not this box's.
+    /// Manual pages and completions in the user's directories that are not this box's, and directories
+    /// for them that cannot be written.
     pub beside: BTreeSet<PathBuf>,
     /// The names that the session bus starts something for which is not this box's; `None` where
     /// the box is not on the host's bus.
@@ -146,12 +147,22 @@ pub fn look(
 
 /// Manual pages and completions of the user's own.
 fn files_beside(data: &Path, is_ours: impl Fn(&Path) -> bool) -> BTreeSet<PathBuf> {
-    beside::DIRECTORIES
+    let directories = beside::DIRECTORIES.iter().map(|below| data.join(below));
+    let (usable, shut): (Vec<_>, Vec<_>) = directories.partition(|path| is_writable(path));
+    usable
         .iter()
-        .filter_map(|below| std::fs::read_dir(data.join(below)).ok())
+        .filter_map(|directory| std::fs::read_dir(directory).ok())
         .flat_map(|there| there.flatten().map(|entry| entry.path()))
         .filter(|path| !is_ours(path))
+        .chain(shut)
         .collect()
+}
+
+/// Whether files can be put into a directory, if need be after it is made.
+fn is_writable(directory: &Path) -> bool {
+    let there = directory.ancestors().find(|path| path.symlink_metadata().is_ok());
+    let wanted = Access::WRITE_OK | Access::EXEC_OK;
+    there.is_some_and(|path| path.is_dir() && rustix::fs::access(path, wanted).is_ok())
 }
 
 /// The names that the session bus starts something for, but for what is ours.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::ground::{Ground, UNITS};
 use super::manifest::{Exports, Look, Settled, Sharing, Source};
-use super::offers::{App, Offers, Pictured, Program, Shown};
+use super::offers::{App, Left, Offers, Pictured, Program, Shown};
 use super::{beside, service, shim};
 use crate::agent::protocol::service::{Found, Service, ServiceName};
 use crate::desktop::entry::SERVICES;
@@ -56,6 +56,8 @@ pub struct Plan {
     pub refused: Vec<(String, String)>,
     /// What was chosen and is not in the box at present.
     pub missing: Vec<String>,
+    /// What the box has that offers nothing although it looks as if it did, and why.
+    pub left: Vec<Left>,
     /// What the box is called in the files; `None` where they are those of before.
     pub called: Option<String>,
     /// What it follows from; `None` where something stands in the way of a part of it.
@@ -192,7 +194,8 @@ impl Plan {
         }
         for (path, bytes) in files {
             let path = ground.data.join(path);
-            if ground.beside.contains(&path) {
+            let is_shut = path.parent().is_some_and(|parent| ground.beside.contains(parent));
+            if is_shut || ground.beside.contains(&path) {
                 continue;
             }
             match self.files.get_mut(&path) {

@@ -34,8 +34,8 @@ pub fn text(runner: &str, name: &BoxName, project: Option<&str>, service: &Servi
          Type=exec\n\
          ExecStartPre={}\n\
          ExecStart={}\n\
-         # Who follows it may be told to end before it listens.\n\
-         ExecStop=-{}\n",
+         # Who follows it may be told to end before it listens. Without $MAINPID it has ended by itself.\n\
+         ExecStop=-{} $MAINPID\n",
         line("start"),
         line("follow"),
         line("stop"),
@@ -44,11 +44,12 @@ pub fn text(runner: &str, name: &BoxName, project: Option<&str>, service: &Servi
         text.push_str(&format!("ExecReload={}\n", line("reload")));
     }
     if *restarts {
-        // Who follows it was killed, or lost the daemon (75). What the box's systemd ended stays so.
-        text.push_str("Restart=on-abnormal\nRestartForceExitStatus=75\nRestartSec=2\n");
+        // Who follows it was killed. What the box's systemd ended stays so.
+        text.push_str("Restart=on-abnormal\n");
     }
     text.push_str(
-        "# The box was stopped.\nSuccessExitStatus=143\nKillMode=mixed\nTimeoutStartSec=10min\nTimeoutStopSec=5min\n\n[Install]\nWantedBy=default.target\n",
+        "# The daemon was restarted, which ended who follows it and so the service.\nRestartForceExitStatus=75\nRestartSec=2\n\
+         # The box was stopped.\nSuccessExitStatus=143\nKillMode=mixed\nTimeoutStartSec=10min\nTimeoutStopSec=5min\n\n[Install]\nWantedBy=default.target\n",
     );
     text.into_bytes()
 }
@@ -83,7 +84,8 @@ mod tests {
         assert!(made.contains("\nDescription=a%%h\u{fffd}ExecStart=evil / (box dev)\n"), "{made}");
         assert!(made.contains("\nExecStart=\"/opt/a b%%/incusbox-run\" --root --cwd=/ --no-stdin --agent --no-start --project=work dev -- service follow system web.service\n"), "{made}");
         assert!(made.contains("service reload system web.service\n") && !made.contains("Restart="));
-        assert!(made.contains("\nExecStop=-\"/opt/a b%%/incusbox-run\" --root --cwd=/ --no-stdin --agent --no-start --project=work dev -- service stop system web.service\n"), "{made}");
+        assert!(made.contains("\nRestartForceExitStatus=75\n"));
+        assert!(made.contains("\nExecStop=-\"/opt/a b%%/incusbox-run\" --root --cwd=/ --no-stdin --agent --no-start --project=work dev -- service stop system web.service $MAINPID\n"), "{made}");
         assert_eq!(made.matches("\nExecStart=").count(), 1);
     }
 }

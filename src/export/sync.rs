@@ -7,7 +7,7 @@ use super::apply::{self, Done, Look};
 use super::defaults;
 use super::ground::{self, Ground};
 use super::manifest::{Chosen, Exports, Kept, Settled};
-use super::offers::{self, Offers};
+use super::offers::{self, Left, Offers};
 use super::plan::{self, Content, Plan, READ, Wanted};
 use super::refresh;
 use super::tree::{Seen, There, Tree};
@@ -53,6 +53,8 @@ pub struct Outcome {
     pub refused: Vec<(String, String)>,
     /// What was chosen and is not in the box at present.
     pub missing: Vec<String>,
+    /// What the box has that offers nothing although it looks as if it did, and why.
+    pub left: Vec<Left>,
     /// What else is to be known, in sentences.
     pub notes: Vec<String>,
 }
@@ -170,6 +172,7 @@ pub fn plan(
         offers = ask(client, signals, whose, &exports, look)?;
         plan = plan::plan(&whose.name, &exports, &offers, &ground);
     }
+    plan.left.clone_from(&offers.left);
     exports.types.clone_from(&plan.types);
     if plan.refused.is_empty() && plan.missing.is_empty() {
         let answered = offers.answered;
@@ -198,6 +201,7 @@ fn is_there(tree: &mut Tree, path: &Path, seen: &Seen) -> bool {
 /// [`Error::Host`].
 pub fn bring_about(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> Result<Outcome, Error> {
     let (refused, missing) = (plan.refused.clone(), plan.missing.clone());
+    let left = plan.left.clone();
     let writing = host("writing what is exported");
     let mut notes = Vec::new();
     if let Some(own) = kept.manifest.boxes.iter().find(|one| one.uuid == uuid) {
@@ -222,10 +226,14 @@ pub fn bring_about(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> Resul
         let is_whole = done.foreign.is_empty() && done.of_others.is_empty();
         own.settled = settled.filter(|_| is_whole);
     }
-    if kept.manifest.defaults_are_due {
+    let lists = kept.manifest.boxes.iter().find(|one| one.uuid == defaults::OWNER);
+    let is_amiss = lists.is_some_and(|lists| look == Look::Close || !is_in_place(lists));
+    if kept.manifest.defaults_are_due || is_amiss {
         kept.manifest.exports("", "", defaults::OWNER);
         let plan = defaults::plan(&kept.manifest);
         let lists = apply::apply(kept, defaults::OWNER, plan, look).map_err(&writing)?;
+        done.written.extend(lists.written);
+        done.removed.extend(lists.removed);
         notes.extend(lists.foreign.iter().map(|path| {
             format!(
                 "`{}` is not incusbox's and stays as it is; so programs of boxes may come before the host's where you chose no default",
@@ -243,7 +251,7 @@ pub fn bring_about(kept: &mut Kept, uuid: &str, plan: Plan, look: Look) -> Resul
         now.symlink_metadata().is_ok().then(|| (path.clone(), now.clone()))
     };
     done.aside = kept.manifest.aside.iter().filter_map(is_so).collect();
-    Ok(Outcome { done, shims, refused, missing, notes })
+    Ok(Outcome { done, shims, refused, missing, left, notes })
 }
 
 /// Does what one who crashed did not come to: no file of that is in the way, and the desktop knows

@@ -21,6 +21,8 @@ use super::failed::at;
 use crate::desktop::hosted::digest;
 
 /// No file of ours is larger, in bytes: a picture.
+/// The end of a stamp of what can be run.
+const RUNS: &str = ":x";
 const MOST_BYTES: u64 = 8 << 20;
 /// For more files than these the whole file system is flushed at once, which is quicker then.
 const MANY: usize = 32;
@@ -46,6 +48,13 @@ pub struct Seen {
     pub hash: String,
     /// What tells without reading whether it is still the same.
     pub stamp: String,
+}
+
+impl Seen {
+    /// Whether it could be run.
+    pub fn is_executable(&self) -> bool {
+        self.stamp.ends_with(RUNS)
+    }
 }
 
 /// A file that shall be.
@@ -355,5 +364,7 @@ fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
 }
 
 fn stamp(stat: &Stat) -> String {
-    format!("{}:{}:{}.{:09}", stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec)
+    let runs = if stat.st_mode & 0o111 == 0 { "" } else { RUNS };
+    let Stat { st_ino, st_size, st_mtime, st_mtime_nsec, .. } = stat;
+    format!("{st_ino}:{st_size}:{st_mtime}.{st_mtime_nsec:09}{runs}")
 }

@@ -34,6 +34,7 @@ use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use crate::agent::protocol::{self, Opened};
 use crate::exit::ExitStatus;
@@ -50,6 +51,9 @@ use trace::Trace;
 
 /// The name that messages begin with.
 const PROGRAM: &str = "incusbox-run";
+/// How long what starts a service waits for the daemon.
+const BOOT: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Runs the program with the process's own arguments, and ends as the command did.
 pub fn main() -> ExitCode {
@@ -101,7 +105,7 @@ fn run_in(mut options: Options) -> Result<ExitStatus, Error> {
     let around = surroundings(&options, named.iter().map(|named| named.opened.clone()).collect());
     let plan = plan::plan(&options, &around, |name| std::env::var_os(name));
     let project = options.project.clone().or_else(|| std::env::var("INCUS_PROJECT").ok());
-    let client = Client::connect(project.filter(|project| !project.is_empty()))?;
+    let client = connect(&options, project.filter(|project| !project.is_empty()))?;
     trace.note("connected to Incus");
     let mut session = Session { options: &options, client, named: &named, trace: &trace };
     if options.mode != Mode::Native {
@@ -112,6 +116,26 @@ fn run_in(mut options: Options) -> Result<ExitStatus, Error> {
     }
     session.refuse_sharing()?;
     native::run(&mut session, &plan, host_terminal(&options))
+}
+
+/// Connects to the daemon. What starts a service waits for one that is being restarted, or comes up
+/// later than the user's units at boot.
+fn connect(options: &Options, project: Option<String>) -> Result<Client, incus::Error> {
+    use incus::Error::{NoSocket, NotRunning};
+    let is_start = options.is_agents && options.command.get(1).is_some_and(|word| word == "start");
+    let began = Instant::now();
+    let mut is_told = false;
+    loop {
+        match Client::connect(project.clone()) {
+            Err(NoSocket { .. } | NotRunning { .. }) if is_start && began.elapsed() < BOOT => {
+                if !std::mem::replace(&mut is_told, true) {
+                    message::say(PROGRAM, "waiting for the Incus daemon …");
+                }
+                std::thread::sleep(PAUSE);
+            }
+            other => return other,
+        }
+    }
 }
 
 /// The command line, with a shim's content in place of `--shim FILE`.

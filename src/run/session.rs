@@ -246,21 +246,26 @@ impl Session<'_> {
     /// A box that is being stopped or deleted still runs for a moment after its streams ended, or for
     /// minutes if something in it takes its time. Its agents have been told to end then.
     fn what_happened(&mut self, operation: Option<&str>) -> Lost {
+        let doing = "asking how the agent ended";
         let terminated = i32::from(ExitStatus::Signal(libc::SIGTERM).shell_code());
         let began = Instant::now();
-        let mut status = None;
+        // The agent's exit status, once its end is known.
+        let mut ended: Option<Option<i32>> = None;
         loop {
             // The connection may have gone with the daemon; a new one tells.
+            let mut is_known = true;
             let asked =
                 Client::connect(self.client.project().map(str::to_owned)).and_then(|mut client| {
                     let instance = client.instance(self.options.name.as_str())?;
-                    let doing = "asking how the agent ended";
-                    let ended = operation.filter(|_| status.is_none());
-                    let ended = ended.and_then(|operation| client.operation(doing, operation).ok());
-                    status = status.or(ended.and_then(|ended| ended.exit_status()));
+                    let asked = operation.filter(|_| ended.is_none());
+                    match asked.map(|operation| client.operation(doing, operation)) {
+                        Some(Ok(now)) if now.status_code >= 200 => ended = Some(now.exit_status()),
+                        Some(Err(error)) => is_known = error.code() != Some(404),
+                        _ => {}
+                    }
                     Ok(instance)
                 });
-            let is_terminated = status == Some(terminated);
+            let is_terminated = ended == Some(Some(terminated));
             let is_followed = self.options.is_agents && !is_terminated;
             let patience = if is_followed { STOPPING } else { SETTLING };
             match asked {
@@ -269,8 +274,8 @@ impl Session<'_> {
                 }
                 Err(error) if error.code() == Some(404) => return Lost::Deleted,
                 Err(_) => return Lost::Daemon,
-                // The daemon was restarted meanwhile.
-                Ok(_) if self.client.was_cut() => return Lost::Daemon,
+                // The daemon was restarted meanwhile, and knows nothing of what it ran before.
+                Ok(_) if self.client.was_cut() || !is_known => return Lost::Daemon,
                 Ok(_) if began.elapsed() >= patience => {
                     return if is_terminated { Lost::Terminated } else { Lost::Agent };
                 }

@@ -14,6 +14,8 @@ use crate::sys::poll::growing;
 
 /// A box may have a fifth of the time, whatever it says.
 const REST: u32 = 4;
+/// How much of that it may have in advance, so that a second change is seen as soon as the first.
+const ADVANCE: Duration = Duration::from_secs(10);
 /// Between tries of what failed: the first, and the longest.
 const TRIES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(3600)];
 
@@ -78,11 +80,18 @@ struct Running {
 
 struct Pause {
     until: Instant,
-    /// Nor before this, whatever happens.
-    at_least: Instant,
+    /// When its share of the time makes up for all that it had.
+    paid: Instant,
     failures: u32,
     /// Whether it is to be done then, although nobody asks any more.
     is_wanted: bool,
+}
+
+impl Pause {
+    /// Not before this, whatever happens.
+    fn at_least(&self) -> Instant {
+        self.paid.checked_sub(ADVANCE).unwrap_or(self.paid)
+    }
 }
 
 /// This program, also if another version has taken its place: then its own path ends in
@@ -106,7 +115,7 @@ impl Jobs {
         }
         // There is news, so what failed may not fail again.
         if let Some(pause) = self.pauses.get_mut(&job).filter(|pause| pause.failures > 0) {
-            pause.until = pause.until.min(pause.at_least.max(Instant::now() + TRIES[0]));
+            pause.until = pause.until.min(pause.at_least().max(Instant::now() + TRIES[0]));
         }
         self.waiting.push_back(job);
     }
@@ -173,17 +182,19 @@ impl Jobs {
             (true, _) => 0,
             (false, before) => before.map_or(0, |pause| pause.failures) + 1,
         };
-        let fair = (now - since) * REST;
-        let rest = match failures {
-            0 => fair,
-            count => growing(TRIES, count - 1).max(fair),
-        };
+        let owed = self.pauses.get(&job).map_or(now, |pause| pause.paid.max(now));
+        let is_wanted = failures > 0;
+        let mut pause =
+            Pause { until: now, paid: owed + (now - since) * REST, failures, is_wanted };
+        let tried = if is_wanted { now + growing(TRIES, failures - 1) } else { now };
+        pause.until = pause.at_least().max(tried);
         let waiting = &self.waiting;
         self.pauses.retain(|job, pause| {
-            pause.until > now || pause.is_wanted || pause.failures > 0 && waiting.contains(job)
+            pause.until.max(pause.paid) > now
+                || pause.is_wanted
+                || pause.failures > 0 && waiting.contains(job)
         });
-        let (until, at_least, is_wanted) = (now + rest, now + fair, failures > 0);
-        self.pauses.insert(job, Pause { until, at_least, failures, is_wanted });
+        self.pauses.insert(job, pause);
         Ok(())
     }
 }
@@ -200,9 +211,10 @@ mod tests {
         let changed = Job::Changed { project: project(), name: name(), uuid: "x".to_owned() };
         let now = Instant::now();
         let (hour, minute) = (now + Duration::from_secs(3600), now + Duration::from_secs(60));
+        let paid = minute + ADVANCE;
         let mut jobs = Jobs::default();
         for job in [&renamed, &changed] {
-            let pause = Pause { until: hour, at_least: minute, failures: 9, is_wanted: true };
+            let pause = Pause { until: hour, paid, failures: 9, is_wanted: true };
             jobs.pauses.insert(job.clone(), pause);
             jobs.add(job.clone());
         }
@@ -214,5 +226,26 @@ mod tests {
         jobs.add(changed);
         assert_eq!(jobs.waiting.len(), 1);
         assert_eq!(jobs.next(), Some(minute));
+    }
+
+    #[test]
+    fn a_second_change_is_not_made_to_wait_and_the_tenth_is() {
+        let job = Job::Sweep { project: "default".to_owned() };
+        let mut jobs = Jobs::default();
+        let waits: Vec<Duration> = (0..10)
+            .map(|_| {
+                let child = Command::new("true").spawn().expect("true");
+                let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
+                let since = Instant::now() - Duration::from_secs(1);
+                let (job, ended) = (job.clone(), ended.expect("a descriptor"));
+                jobs.running = Some(Running { job, child, ended, since });
+                jobs.reap().expect("its end");
+                jobs.pauses.values().next().expect("a pause").until - Instant::now()
+            })
+            .collect();
+        assert_eq!(waits[0], Duration::ZERO);
+        assert_eq!(waits[1], Duration::ZERO);
+        let (last, second) = (waits[9], Duration::from_secs(1));
+        assert!(last > 25 * second && last < 50 * second, "{waits:?}");
     }
 }

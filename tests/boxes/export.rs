@@ -113,6 +113,12 @@ fn a_program_of_a_box_is_a_program_of_the_host() {
         .export(&name, &["--app", "edti"])
         .fails(2, &["no program `edti`", "mean: Edit", "apps"]);
     desktop.export(&name, &[]).fails(2, &["nothing of", "--app NAME", "incusbox apps"]);
+    for option in ["--label", "--extra-flags"] {
+        desktop.export(&name, &["--bin", "true", option, "x"]).fails(2, &["--app"]);
+    }
+    let dry = desktop.export(&name, &["--app", "Edit", "--dry-run", "--json"]).succeeds();
+    let dry: Value = serde_json::from_str(&dry.stdout).expect("JSON");
+    assert!(dry["would_write"].as_array().is_some_and(|files| files.len() > 1), "{dry}");
     let dry = desktop.export(&name, &["--app", "Edit", "--dry-run"]).succeeds();
     assert!(dry.stdout.contains("would write") && dry.stdout.contains("org.test.Edit"), "{dry:#?}");
     assert_eq!(desktop.files(), [""; 0]);
@@ -283,7 +289,7 @@ fn two_boxes_with_one_program_are_told_apart_and_go_alone() {
     let text = |key: &str| parsed["boxes"][0][key].as_str().expect("text").to_owned();
     let theirs = ours.replace(&text("daemon"), "another").replace(&text("uuid"), "another");
     std::fs::write(&list, theirs).expect("a list");
-    desktop.export(&second, &[]);
+    desktop.export(&second, &[]).succeeds();
     assert!(desktop.files().contains(&EDIT.to_owned()), "{:?}", desktop.files());
     std::fs::write(&list, ours).expect("a list");
 
@@ -364,6 +370,7 @@ fn a_hostile_box_reaches_nothing_but_its_entries() {
     let name = Name::create("hostile", &["--home", "none"]);
     name.root(HOSTILE).succeeds();
     let told = desktop.export(&name, &["--all-apps"]);
+    assert!(told.stderr.contains("is left out: there are too many entries"), "{told:#?}");
     let files: BTreeSet<String> = desktop.files().into_iter().collect();
     let entries = ["bidi", "big", "device", "exec", "fifo", "good", "icon", "late"];
     let entries: BTreeSet<String> =

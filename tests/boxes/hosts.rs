@@ -116,10 +116,15 @@ fn a_box_through_sessions(suite: &str) {
         host.sh(&who, began).succeeds().stdout
     };
     let before = boot();
-    let late = "incusbox-run --root dev -- setsid sh -c '(sleep 1; cd /usr/share/applications; sed s/second/gap/ second.desktop >gap.desktop) >/dev/null 2>&1 &'";
+    let late = "rm -f ~/late; incusbox-run --root --env HOME=$HOME dev -- setsid sh -c '(until [ -e ~/late ]; do sleep 0.1; done; cd /usr/share/applications; sed s/second/gap/ second.desktop >gap.desktop; rm ~/late) >/dev/null 2>&1 &'";
     host.sh(&who, late).succeeds();
-    host.root("systemctl stop incus.service incus.socket; sleep 2; systemctl start incus.service")
-        .succeeds();
+    host.root("systemctl stop incus.service incus.socket").succeeds();
+    host.sh(
+        &who,
+        "touch ~/late; timeout 30 sh -c 'while [ -e ~/late ]; do sleep 0.1; done' && sleep 1",
+    )
+    .succeeds();
+    host.root("systemctl start incus.service").succeeds();
     host.sh(&who, "timeout 60 sh -c 'until [ -e ~/.local/share/applications/gap.desktop ]; do sleep 0.1; done' || { journalctl --user --unit incusbox-watch --no-pager >&2; ls -l ~/.local/share/applications >&2; incusbox-run --root dev -- sh -c 'ls -l /usr/share/applications; ps -ef' >&2; false; }").succeeds();
     assert_eq!(boot(), before, "the box outlived it");
     host.root("systemctl restart incus.service").succeeds();
@@ -150,6 +155,7 @@ use IO::Socket::INET;
 $| = 1;
 $SIG{HUP} = sub { print "reloaded
 " };
+$SIG{USR1} = sub { open my $file, ">", "/tmp/usr1" };
 $SIG{INT} = sub { print "asked to stop
 "; exit 0 };
 my $server = IO::Socket::INET->new(LocalPort => 8080, Listen => 5, ReuseAddr => 1) or die "$!";
@@ -260,15 +266,27 @@ fn services(host: &Host, who: &str) {
     };
     both_are_over();
     // A box that takes long to go down runs on for Incus, and is not held up by who follows.
-    let stays =
-        "trap \"\" TERM HUP; echo $$ >/run/stays; while [ $SECONDS -lt 20 ]; do sleep 0.2; done";
+    let stays = "trap \"\" TERM HUP; until [ -e /released ]; do sleep 0.2; done";
     sh(&format!("systemctl --user start web mine; incusbox-run --root dev -- setsid --fork bash -c '{stays}' </dev/null >/dev/null 2>&1"))
         .succeeds();
     sh("incusbox stop dev >/dev/null 2>&1 &").succeeds();
     both_are_over();
     assert_eq!(host.root(LISTED).succeeds().stdout, "dev running\n", "it still goes down");
-    sh("timeout 60 incusbox stop dev || timeout 60 sh -c 'until incusbox list --json | grep -q stopped; do sleep 0.5; done'").succeeds();
-    assert_eq!(host.root(LISTED).succeeds().stdout, "dev stopped\n");
+    host.root("incus file push /dev/null dev/released").succeeds();
+    sh("timeout 60 sh -c 'until incusbox list --json | grep -q stopped; do sleep 0.2; done'")
+        .succeeds();
+    // What the daemon's restart ends comes back, and a signal is for the main process.
+    sh("systemctl --user start web").succeeds();
+    let before = sh(pid).succeeds().stdout;
+    // Incus waits for commands for as many minutes.
+    host.root("incus config set core.shutdown_timeout=0; systemctl restart incus.service")
+        .succeeds();
+    let anew = format!(
+        "timeout 60 sh -c 'until now=$({pid} 2>/dev/null) && [ \"$now\" != {} ] && systemctl --user is-active --quiet web; do sleep 0.2; done' || {{ journalctl --user --unit web --no-pager --lines 30 >&2; false; }}",
+        before.trim()
+    );
+    sh(&anew).succeeds();
+    sh("timeout 30 sh -c 'until systemctl --user kill --signal USR1 web && incusbox-run dev -- test -e /tmp/usr1; do sleep 0.5; done'").succeeds();
     // A service that is seen late is not taken away.
     sh("systemctl --user start web; sleep 3; test -e ~/.local/share/systemd/user/mine.service; systemctl --user is-enabled mine").succeeds();
     sh("systemctl --user start web; incusbox unexport dev --all").succeeds();

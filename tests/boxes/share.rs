@@ -12,6 +12,8 @@ use crate::support::{Name, Outcome, command, finish, incus, incusbox, run};
 
 /// Longer than a file stays after its command.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// Less than what is shown stays, so what is gone by then was taken away before.
+const AT_ONCE: Duration = Duration::from_secs(40);
 /// Says what it opens, with what is in it.
 const SHOW: &str = r#"for file; do echo "$file"; cat "$file"; done"#;
 
@@ -126,13 +128,16 @@ fn a_file_that_the_box_does_not_see_is_read_there_and_not_written() {
     assert!(!files.0.join("x").exists());
 
     // Nothing of it stays when there was nothing to run, and the rest for a while.
-    let before = devices(&name).len();
+    let before = devices(&name);
     let none = client(&name, SHOW, &[&odd]).get_args().map(|word| word.to_owned()).collect();
     let none: Vec<std::ffi::OsString> = none;
     let mut missing = command("incusbox-run", &[]);
     missing.args(none.iter().map(|word| if word == "sh" { "no-such".as_ref() } else { &**word }));
     assert_eq!(run(missing).status, Some(127));
-    until("it is taken away at once", || devices(&name).len() <= before);
+    let began = Instant::now();
+    let is_of_before = |device: &String| before.contains(device);
+    until("it is taken away", || devices(&name).iter().all(is_of_before));
+    assert!(began.elapsed() < AT_ONCE, "{:?} is no sooner than the rest", began.elapsed());
     end(&name);
 }
 
@@ -174,6 +179,7 @@ fn runs_at_once_share_and_take_away_their_own() {
     let files = Files::new("shares");
     // Each ends when all are there.
     let script = r#"cat "$1"; touch /tmp/$2; until [ $(ls -d /tmp/run-* | wc -l) = 4 ]; do sleep 0.1; done; cat "$1""#;
+    let began = Instant::now();
     let runs: Vec<_> = (0..4)
         .map(|number| {
             let own = files.write(&format!("file-{number}"), 0o600);
@@ -190,7 +196,10 @@ fn runs_at_once_share_and_take_away_their_own() {
     let first = keepers(&all)[0];
     kill_process(first, Signal::TERM).expect("a keeper");
     until("the first one's is away", || !keepers(&devices(&name)).contains(&first));
-    assert_eq!(devices(&name).len(), 3, "and no other's");
+    // The others' stay for a minute from their start, which may be over on a busy machine.
+    if began.elapsed() < AT_ONCE {
+        assert_eq!(devices(&name).len(), 3, "and no other's");
+    }
     end(&name);
 }
 

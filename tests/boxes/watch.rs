@@ -128,7 +128,7 @@ fn what_becomes_of_a_box_becomes_of_what_it_has_on_the_host() {
     desktop.export(&name, &["--app", "Edit"]).succeeds();
     let watcher = Watcher::start(&desktop);
 
-    // Changed while it is stopped, restored while it runs.
+    // Restored while it runs, and while it is stopped.
     let comment = |text: &str| {
         format!(
             "sed -i s/^Comment=.*/Comment={text}/ /usr/share/applications/org.test.Edit.desktop"
@@ -140,6 +140,12 @@ fn what_becomes_of_a_box_becomes_of_what_it_has_on_the_host() {
     name.root(&comment("second")).succeeds();
     watcher.until_says(EDIT, "Comment=second\n");
     incus(&["snapshot", "restore", &name, "before"]).succeeds();
+    watcher.until_says(EDIT, "Comment=first\n");
+    name.root(&comment("third")).succeeds();
+    watcher.until_says(EDIT, "Comment=third\n");
+    incus(&["stop", "--force", &name]).succeeds();
+    incus(&["snapshot", "restore", &name, "before"]).succeeds();
+    incus(&["start", &name]).succeeds();
     watcher.until_says(EDIT, "Comment=first\n");
 
     // Renamed while it runs: it runs afterwards.

@@ -154,12 +154,19 @@ fn a_box_that_is_gone_when_the_agent_is_lost_is_named_with_what_became_of_it() {
     };
     let stopped = |script: Script| script.status("Stopped");
     let frozen = |script: Script| script.status("Frozen");
+    let told = |script: Script| script.ends(wire::operation(200, "", 143));
+    // A daemon that was restarted knows nothing of what it ran before.
+    let forgotten = |script: Script| {
+        script.on("operation", Act::Answer(404, wire::refusal(404, "Operation not found")))
+    };
     type Change<'a> = &'a dyn Fn(Script) -> Script;
     for (change, words) in [
         (&here as Change<'_>, &["command in box `dev` was lost"][..]),
         (&deleted, &["box `dev` was deleted while the command ran"]),
         (&stopped, &["box `dev` is not running any more (stopped)", "incus start dev"]),
         (&frozen, &["box `dev` is frozen", "incus resume dev"]),
+        (&told, &["the box is shutting down, or something in it ended incusbox-agent"]),
+        (&forgotten, &["the Incus daemon went away while the command ran"]),
     ] {
         for way in [Way::Pipes, Way::Terminal] {
             let steps = vec![Do::OperationEnds, Do::End];

@@ -1,6 +1,7 @@
 //! What a service writes and what systemd says of it, from the box's journal to the host's.
 
 use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ pub fn show_end(account: Option<&Account>, name: &ServiceName) {
 /// The log of a unit, also what systemd says of it.
 fn journal(account: Option<&Account>, name: &ServiceName) -> Command {
     let mut command = Command::new("journalctl");
+    // A signal is for the whole group of who follows; this one ends with its output.
+    command.env_remove("TZ").process_group(0);
     command.args(["--no-pager", "--quiet"]).stdin(Stdio::null());
     match account {
         None => {
@@ -84,8 +87,8 @@ impl<'a> Log<'a> {
         self.follower.as_ref().map(|follower| &follower.1)
     }
 
-    /// Follows it from where it was, if it is time to: a signal is for the whole group, so it ends who
-    /// follows the log, too. Returns when it is time otherwise.
+    /// Follows it from where it was, if who did has ended and it is time to. Returns when it is
+    /// otherwise.
     ///
     /// # Errors
     /// When there is no journalctl.

@@ -30,7 +30,9 @@ const GAP: Duration = Duration::from_millis(300);
 /// systemd's own program for the last steps of a shutdown, as /proc names it.
 const SHUTDOWN: &str = "systemd-shutdow";
 
-/// Does what is said of a service: `start`, `follow`, `reload` or `stop`, its scope and its name.
+/// Does what is said of a service: `start`, `follow`, `reload` or `stop`, its scope and its name. Who
+/// stops it says whom the host ends with it; where that has ended by itself, somebody may have started
+/// the service anew.
 ///
 /// # Errors
 /// When systemd cannot be asked.
@@ -41,6 +43,7 @@ pub fn run(words: &[OsString]) -> io::Result<ExitStatus> {
     let manager = Manager::of(Scope::of(text(1)).ok_or_else(none)?)?;
     match text(0) {
         "start" => manager.start(&name),
+        "stop" if words.len() < 4 => Ok(ExitStatus::Code(0)),
         word @ ("reload" | "stop") => {
             Ok(status(manager.systemctl(&[word, "--", name.as_str()]).status()?))
         }
@@ -130,6 +133,8 @@ impl Manager {
 
     fn systemctl(&self, words: &[&str]) -> Command {
         let mut command = Command::new("systemctl");
+        // Times are told in the box's zone, as journalctl takes them.
+        command.env_remove("TZ");
         if let Some(account) = &self.account {
             let runtime = format!("/run/user/{}", account.uid);
             command.arg("--user").uid(account.uid).gid(account.gid).env_clear();
@@ -250,7 +255,8 @@ impl Manager {
                         stopping = stopping.filter(|_| ended.is_none());
                     }
                     Some(_) if stopping.is_none() => {
-                        stopping = Some(self.systemctl(&["stop", "--", name.as_str()]).spawn()?);
+                        let mut stop = self.systemctl(&["stop", "--", name.as_str()]);
+                        stopping = Some(stop.process_group(0).spawn()?);
                     }
                     _ => {}
                 }

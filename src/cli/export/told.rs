@@ -10,29 +10,50 @@ use serde_json::json;
 use crate::boxes::error::Error;
 use crate::cli::{PROGRAM, print, print_json};
 use crate::export::manifest::Kept;
-use crate::export::plan::{Content, Plan};
-use crate::export::sync::{Outcome, host};
+use crate::export::offers::Left;
+use crate::export::plan::{Content, Plan, Wanted};
+use crate::export::sync::{Outcome, Whose, host};
 use crate::message::{self, printable};
 use crate::names::BoxName;
 
+/// The most files that are named of those that are left out.
+const MOST_LEFT: usize = 20;
+
 /// Says what a plan would change.
-pub fn tell_plan(kept: &Kept, uuid: &str, plan: &Plan) -> Result<(), Error> {
-    let exports = kept.manifest.boxes.iter().find(|one| one.uuid == uuid);
+pub fn tell_plan(
+    matches: &ArgMatches,
+    kept: &Kept,
+    whose: &Whose,
+    plan: &Plan,
+) -> Result<(), Error> {
+    let exports = kept.manifest.boxes.iter().find(|one| one.uuid == whose.uuid);
     let known: BTreeSet<&PathBuf> =
         exports.map(|one| one.files.keys().collect()).unwrap_or_default();
-    let mut text = String::new();
-    for (path, wanted) in &plan.files {
-        let record = exports.and_then(|one| one.files.get(path));
-        let is_same = match &wanted.content {
-            Content::Same => true,
-            Content::Bytes(bytes) => record.is_some_and(|record| record.has(bytes)),
-        };
-        if !is_same {
-            text.push_str(&format!("would write {}\n", printable(&path.to_string_lossy())));
+    let is_new = |(path, wanted): &(&PathBuf, &Wanted)| {
+        let record = exports.and_then(|one| one.files.get(*path));
+        match &wanted.content {
+            Content::Same => false,
+            Content::Bytes(bytes) => !record.is_some_and(|record| record.has(bytes)),
         }
+    };
+    let write: Vec<PathBuf> =
+        plan.files.iter().filter(is_new).map(|(path, _)| path.clone()).collect();
+    let gone = known.into_iter().filter(|path| !plan.files.contains_key(*path));
+    let remove: Vec<PathBuf> = gone.cloned().collect();
+    if matches.get_flag("json") {
+        return print_json(&json!({
+            "box": whose.name.as_str(),
+            "would_write": texts(&write),
+            "would_remove": texts(&remove),
+            "would_refuse": reasons(&plan.refused),
+            "left_out": left(&plan.left),
+        }));
     }
-    for path in known.into_iter().filter(|path| !plan.files.contains_key(*path)) {
-        text.push_str(&format!("would remove {}\n", printable(&path.to_string_lossy())));
+    let mut text = String::new();
+    for (word, paths) in [("write", write), ("remove", remove)] {
+        for path in paths {
+            text.push_str(&format!("would {word} {}\n", printable(&path.to_string_lossy())));
+        }
     }
     for (what, why) in &plan.refused {
         text.push_str(&format!("would refuse {}: {}\n", printable(what), printable(why)));
@@ -68,8 +89,9 @@ pub fn tell(matches: &ArgMatches, name: &BoxName, outcome: &Outcome) -> Result<(
             "removed": texts(&done.removed),
             "set_aside": done.aside.iter().map(|(path, now)| json!({ "path": path.to_string_lossy(), "now": now.to_string_lossy() })).collect::<Vec<_>>(),
             "in_the_way": texts(&done.foreign),
-            "refused": outcome.refused.iter().map(|(what, why)| json!({ "what": what, "why": why })).collect::<Vec<_>>(),
+            "refused": reasons(&outcome.refused),
             "missing": outcome.missing,
+            "left_out": left(&outcome.left),
         }));
     }
     let is_icon = |path: &&PathBuf| path.components().any(|part| part.as_os_str() == "hicolor");
@@ -91,6 +113,14 @@ pub fn tell(matches: &ArgMatches, name: &BoxName, outcome: &Outcome) -> Result<(
     say_troubles(outcome);
     say_shadowed(done.written.iter().filter(|path| outcome.shims.contains(*path)));
     Ok(())
+}
+
+fn reasons(refused: &[(String, String)]) -> serde_json::Value {
+    refused.iter().map(|(what, why)| json!({ "what": what, "why": why })).collect()
+}
+
+fn left(left: &[Left]) -> serde_json::Value {
+    left.iter().map(|one| json!({ "path": one.path, "why": one.why })).collect()
 }
 
 fn texts(paths: &[PathBuf]) -> Vec<String> {
@@ -120,6 +150,12 @@ pub fn say_troubles(outcome: &Outcome) {
     }
     for what in &outcome.missing {
         say(format!("`{what}` is not in the box now; it comes back once it is"));
+    }
+    for left in outcome.left.iter().take(MOST_LEFT) {
+        say(format!("`{}` is left out: {}", left.path, left.why));
+    }
+    if let Some(more @ 1..) = outcome.left.len().checked_sub(MOST_LEFT) {
+        say(format!("{more} more are left out; all that are no icons: incusbox apps BOX"));
     }
     outcome.notes.iter().for_each(|text| say(text.clone()));
 }

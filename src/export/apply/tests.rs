@@ -132,6 +132,40 @@ fn what_was_lost_comes_back() {
 }
 
 #[test]
+fn a_close_look_sees_what_a_quick_one_takes_for_the_same() {
+    let home = Home::new();
+    home.make(&[("a", "ours")]);
+    // As an editor does that writes in place, with the time put back.
+    let file = std::fs::File::options().write(true).open(home.path("a")).expect("a file");
+    let before = file.metadata().and_then(|data| data.modified()).expect("a time");
+    std::io::Write::write_all(&mut &file, b"evil").expect("a file");
+    file.set_modified(before).expect("a time");
+    assert!(home.make(&[("a", "ours")]).is_nothing());
+    let plan = home.plan(&[("a", "ours")]);
+    let done = apply(&mut home.kept(), "u1", plan, Look::Close).expect("applied");
+    assert_eq!((done.written, done.aside.len()), (vec![home.path("a")], 1));
+    assert_eq!(home.read("a").as_deref(), Some("ours"));
+    assert_eq!(home.read("a.changed-1").as_deref(), Some("evil"));
+}
+
+#[test]
+fn a_shim_that_cannot_be_run_any_more_is_made_anew() {
+    let home = Home::new();
+    let make = || {
+        let mut plan = home.plan(&[("a", "1")]);
+        plan.files.values_mut().for_each(|wanted| wanted.mode = 0o755);
+        apply(&mut home.kept(), "u1", plan, Look::Quick).expect("applied")
+    };
+    make();
+    assert!(make().is_nothing());
+    let mode = |mode: u32| std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(home.path("a"), mode(0o644)).expect("a file");
+    let done = make();
+    assert_eq!((done.written, done.aside.len()), (vec![home.path("a")], 0));
+    assert!(make().is_nothing());
+}
+
+#[test]
 fn a_crash_between_the_list_and_the_files_is_gone_on_from() {
     let home = Home::new();
     home.make(&[("a", "old"), ("gone", "old")]);

@@ -11,7 +11,7 @@
 //! system, and nothing is unpacked here.
 
 mod architecture;
-mod compression;
+pub mod compression;
 mod container;
 mod entries;
 pub mod error;

@@ -21,10 +21,13 @@ use crate::incus::{self, Client};
 use crate::message;
 use crate::sys::terminal::Terminal;
 
-/// How long a box may take from the end of its streams to another status.
-const SETTLING: Duration = Duration::from_secs(2);
+/// How long a box may take from the end of its streams to another status. All of a box that is stopped
+/// by force or deleted is killed, which takes its time on a machine under load.
+const SETTLING: Duration = Duration::from_secs(6);
 /// The same for who follows a service, which is told by that whether it failed, and has the time.
 const STOPPING: Duration = Duration::from_secs(15);
+/// The same where the agent says that the box goes down, which may take minutes.
+const GOING: Duration = Duration::from_secs(2);
 
 /// One run.
 pub struct Session<'a> {
@@ -266,8 +269,11 @@ impl Session<'_> {
                     Ok(instance)
                 });
             let is_terminated = ended == Some(Some(terminated));
-            let is_followed = self.options.is_agents && !is_terminated;
-            let patience = if is_followed { STOPPING } else { SETTLING };
+            let patience = match self.options.is_agents {
+                _ if is_terminated => GOING,
+                true => STOPPING,
+                false => SETTLING,
+            };
             match asked {
                 Ok(instance) if instance.status != "Running" => {
                     return Lost::NotRunning(instance.status);

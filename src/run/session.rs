@@ -26,7 +26,8 @@ use crate::sys::terminal::Terminal;
 const SETTLING: Duration = Duration::from_secs(6);
 /// The same for who follows a service, which is told by that whether it failed, and has the time.
 const STOPPING: Duration = Duration::from_secs(15);
-/// The same where the agent says that the box goes down, which may take minutes.
+/// The same where the agent says that the box goes down, which may take minutes, and where a command was
+/// killed, by which most boxes are not meant.
 const GOING: Duration = Duration::from_secs(2);
 
 /// One run.
@@ -242,13 +243,13 @@ impl Session<'_> {
     /// Finds out why the streams of an exec, if it is known which, ended.
     pub fn lost(&mut self, operation: Option<&str>) -> Error {
         let name = self.options.name.as_str().to_owned();
-        let why = self.what_happened(operation);
+        let why = self.what_happened(operation, SETTLING);
         Error::Lost { name, why }
     }
 
     /// A box that is being stopped or deleted still runs for a moment after its streams ended, or for
     /// minutes if something in it takes its time. Its agents have been told to end then.
-    fn what_happened(&mut self, operation: Option<&str>) -> Lost {
+    fn what_happened(&mut self, operation: Option<&str>, settling: Duration) -> Lost {
         let doing = "asking how the agent ended";
         let terminated = i32::from(ExitStatus::Signal(libc::SIGTERM).shell_code());
         let began = Instant::now();
@@ -272,7 +273,7 @@ impl Session<'_> {
             let patience = match self.options.is_agents {
                 _ if is_terminated => GOING,
                 true => STOPPING,
-                false => SETTLING,
+                false => settling,
             };
             match asked {
                 Ok(instance) if instance.status != "Running" => {
@@ -292,7 +293,7 @@ impl Session<'_> {
 
     /// Whether the box is gone or on its way to be.
     pub fn is_box_gone(&mut self) -> Option<Error> {
-        match self.what_happened(None) {
+        match self.what_happened(None, GOING) {
             Lost::Agent => None,
             why => Some(Error::Lost { name: self.options.name.as_str().to_owned(), why }),
         }

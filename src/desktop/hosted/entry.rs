@@ -129,7 +129,11 @@ pub fn rewritten(
                 let words = command(exec, subject, directory.as_deref(), icon)?;
                 file.set(group, b"Exec", words.to_value().as_bytes());
             }
-            None if is_only_on_bus => {}
+            // Nor an empty one, or an earlier one than that.
+            None if is_only_on_bus => file.revise(|own, pair| match pair.key {
+                b"Exec" if own == group.as_slice() => Revised::Gone,
+                _ => Revised::Kept,
+            }),
             None => return Err("it has no `Exec`".to_owned()),
         }
         match own_icon.as_deref() {

@@ -288,9 +288,10 @@ impl Definition {
     fn call(&mut self, language: Option<String>, text: &str) {
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let text: String = crate::message::printable(&text).chars().take(MOST_TEXT).collect();
+        let text = text.trim_end();
         let is_sound = language.as_ref().is_none_or(|language| is_word(language, b"_@.-"));
         if is_sound && !text.is_empty() && self.comments.len() < MOST {
-            self.comments.insert(language, text);
+            self.comments.insert(language, text.to_owned());
         }
     }
 
@@ -378,6 +379,21 @@ mod tests {
         assert!(own.contains("*.b1") && own.contains("*.b2"), "{own}");
         assert!(!own.contains("*.b3") && !own.contains("a/c"), "{own}");
         assert!(own.contains("<comment>\u{fffd}B</comment>"), "{own}");
+    }
+
+    #[test]
+    fn a_name_that_is_cut_at_a_blank_is_read_again_as_the_same() {
+        let package = |bytes: &[u8]| {
+            let mut all = Definitions::default();
+            all.read(bytes, &|_| true);
+            all.package(&["a/b".to_owned()].into(), &Known::default()).expect("a type")
+        };
+        let text = "x".repeat(MOST_TEXT - 1);
+        let said = format!(
+            "<mime-info><mime-type type='a/b'><comment>{text} y</comment><glob pattern='*.b'/></mime-type></mime-info>"
+        );
+        let own = package(said.as_bytes());
+        assert_eq!(package(&own), own);
     }
 
     #[test]

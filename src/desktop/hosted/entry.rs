@@ -129,7 +129,7 @@ pub fn rewritten(
                 let words = command(exec, subject, directory.as_deref(), icon)?;
                 file.set(group, b"Exec", words.to_value().as_bytes());
             }
-            // Nor an empty one, or an earlier one than that.
+            // Nor an empty one, which a reader could take for a command.
             None if is_only_on_bus => file.revise(|own, pair| match pair.key {
                 b"Exec" if own == group.as_slice() => Revised::Gone,
                 _ => Revised::Kept,

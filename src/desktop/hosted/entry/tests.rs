@@ -176,7 +176,7 @@ fn what_only_the_bus_starts_is_started_by_it() {
     for line in ["DBusActivatable=true", "Implements=org.x.Y;", "[Desktop Action new]"] {
         assert!(made.lines().any(|own| own == line), "{line}: {made}");
     }
-    // Found by fuzzing: an empty command is none, also behind another.
+    // Found by fuzzing: an empty command is none, also behind another (of which the last counts).
     let empty = file.replace("Name=x\n", "Name=x\nExec=rm -rf /\nExec=\n");
     let empty = of(&empty, |subject| subject.is_on_bus = true).expect("an entry");
     assert!(!empty.contains("Exec"), "{empty}");

@@ -98,7 +98,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
             Err(error) if is_only || matches!(error, Error::Signal(_)) => return Err(error),
             // The others shall not lack for it.
             Err(error) => {
-                message::say(super::PROGRAM, error);
+                message::say(super::PROGRAM, format!("box `{name}`: {error}"));
                 has_failed = true;
             }
         }

@@ -113,7 +113,12 @@ impl Client {
     /// # Errors
     /// When the connection is gone.
     pub fn send(&mut self, doing: &'static str, request: &[u8]) -> Result<(), Error> {
-        if self.awaited == Some(0) && has_news(&self.stream).map_err(|e| broken(doing, e))? {
+        let is_idle = self.awaited.unwrap_or(0) == 0;
+        // incus-user does not pass on that the daemon ended a connection.
+        let is_spent = self.daemon.restricted && self.used.elapsed() >= SILENCE;
+        let was_ended =
+            self.awaited == Some(0) && has_news(&self.stream).map_err(|e| broken(doing, e))?;
+        if was_ended || (is_idle && is_spent) {
             self.reconnect()?;
         }
         self.awaited = Some(self.awaited.unwrap_or(0) + 1);
@@ -136,7 +141,14 @@ impl Client {
         self.stream = connected.map_err(|source| broken("connecting again", source))?;
         self.inbox.clear();
         self.awaited = None;
+        self.used = Instant::now();
         Ok(())
+    }
+
+    /// Whether the daemon knows an operation, asked over a connection of its own.
+    pub fn knows(&self, operation: &str) -> bool {
+        let connected = Client::connect(self.project.clone());
+        connected.is_ok_and(|mut asking| asking.operation("asking what it does", operation).is_ok())
     }
 
     /// Waits for the next answer.

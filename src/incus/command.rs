@@ -9,7 +9,7 @@ use super::client::Client;
 use super::error::Error;
 use super::manage::Interrupted;
 use super::streams::Stream;
-use super::types::Exec;
+use super::types::{Exec, Operation};
 use super::websocket::{self, Decoder, Event};
 use crate::buffer::Buffer;
 use crate::sys::fds::{self, Got, Put};
@@ -26,6 +26,8 @@ const MOST_OUTPUT: usize = 1 << 30;
 const MOST_STDERR: usize = 16 << 10;
 /// How long the daemon may take to tell the exit status after the streams ended.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is asked whether the command still runs, where its end may not be told.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How a helper ended.
 #[derive(Debug)]
@@ -41,22 +43,34 @@ pub(super) struct Down {
     socket: std::os::unix::net::UnixStream,
     decoder: Decoder,
     is_over: bool,
+    is_relayed: bool,
 }
 
 impl Down {
     fn new(stream: Stream) -> Down {
-        Down { decoder: Decoder::new(&stream.rest), socket: stream.socket, is_over: false }
+        Down::over(Decoder::new(&stream.rest), stream)
     }
 
     /// A stream of messages.
     pub(super) fn of_messages(stream: Stream) -> Down {
-        let decoder = Decoder::of_messages(&stream.rest);
-        Down { decoder, socket: stream.socket, is_over: false }
+        Down::over(Decoder::of_messages(&stream.rest), stream)
+    }
+
+    fn over(decoder: Decoder, stream: Stream) -> Down {
+        let Stream { socket, is_relayed, .. } = stream;
+        Down { decoder, socket, is_over: false, is_relayed }
     }
 
     /// Whether nothing comes any more.
     pub(super) fn is_over(&self) -> bool {
         self.is_over
+    }
+
+    /// Answers a ping, or shows that we are there.
+    pub(super) fn pong(&self, payload: &[u8]) {
+        let mut pong = Vec::new();
+        websocket::pong(&mut pong, payload);
+        let _nobody_waits_for_it = fds::write_own(&self.socket, &pong);
     }
 
     /// Reads what is there and hands the payload to `take`.
@@ -77,11 +91,9 @@ impl Down {
                     let count = data.len();
                     self.decoder.consume(count);
                 }
-                Some(Event::Ping(payload)) => {
-                    let mut pong = Vec::new();
-                    websocket::pong(&mut pong, &payload);
-                    let _nobody_waits_for_it = fds::write_own(&self.socket, &pong);
-                }
+                // A pong to a stream that is closed already would lose what incus-user still has of it.
+                Some(Event::Ping(_)) if self.is_relayed => {}
+                Some(Event::Ping(payload)) => self.pong(&payload),
                 Some(Event::End) => {
                     self.is_over = true;
                     return Ok(());
@@ -118,14 +130,23 @@ impl Client {
         let deadline = patience.map(|patience| Instant::now() + patience);
         let started = self.exec(name, &Exec::as_root(command))?;
         let [up, out, err] = self.open_streams(&started, ["0", "1", "2"])?;
-        let mut echo =
-            Down::new(Stream { socket: up.socket.try_clone().map_err(broken)?, rest: up.rest });
+        let is_relayed = up.is_relayed;
+        let mut echo = Down::new(Stream {
+            socket: up.socket.try_clone().map_err(broken)?,
+            rest: up.rest,
+            is_relayed,
+        });
         let (up, mut out, mut err) = (up.socket, Down::new(out), Down::new(err));
         let mut outbox = Buffer::default();
         websocket::binary_header(outbox.tail(), stdin.len());
         outbox.push(stdin);
         websocket::end_of_stream(outbox.tail());
         let (mut lines, mut stderr, mut count) = (Vec::new(), Vec::new(), 0);
+        // Where incus-user stands between, streams that the daemon just closed stay open here.
+        let mut look_at = is_relayed.then(|| Instant::now() + LOOK);
+        let mut over: Option<Operation> = None;
+        // What came along with the answers to the upgrades may be all that ever comes.
+        let mut at_once = Some(Instant::now());
         while !(out.is_over && err.is_over) {
             while !outbox.is_empty() {
                 match fds::write_own(&up, outbox.as_slice()).map_err(broken)? {
@@ -144,12 +165,25 @@ impl Client {
                     set.add(key, down.socket.as_fd(), Interest::Read);
                 }
             }
-            set.wait(deadline).map_err(broken)?;
+            set.wait([deadline, look_at, at_once].into_iter().flatten().min()).map_err(broken)?;
             if let Some(patience) = patience.filter(|_| deadline <= Some(Instant::now())) {
                 return Err(Error::Stalled { doing, seconds: patience.as_secs() }.into());
             }
             let [signalled, echoed, said, erred] = [0, 2, 3, 4].map(|key| set.ready(key).any());
             drop(set);
+            let is_new = at_once.take().is_some();
+            let (echoed, said, erred) = (echoed || is_new, said || is_new, erred || is_new);
+            if said || erred {
+                look_at = is_relayed.then(|| Instant::now() + LOOK);
+            } else if look_at.is_some_and(|at| Instant::now() >= at) {
+                // Nothing came since it ended: nothing will.
+                if over.is_some() {
+                    break;
+                }
+                let now = self.operation(doing, &started.operation)?;
+                over = Some(now).filter(|now| now.status_code >= 200);
+                look_at = Some(Instant::now() + LOOK);
+            }
             if signalled {
                 if let Some(signal) = signals.take().map_err(broken)? {
                     return Err(Interrupted::Signal(signal));
@@ -181,7 +215,10 @@ impl Client {
         if !lines.is_empty() {
             line(&lines);
         }
-        let operation = self.wait(doing, &started.operation, PATIENCE)?;
+        let operation = match over {
+            Some(operation) => operation,
+            None => self.wait(doing, &started.operation, PATIENCE)?,
+        };
         Ok(Ended { status: operation.exit_status(), stderr })
     }
 }
@@ -198,6 +235,71 @@ fn take_lines(buffer: &mut Vec<u8>, line: &mut dyn FnMut(&[u8])) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::incus::socket::Daemon;
+    use std::io::{Read, Write};
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    /// Answers one request; everything of a stream comes along with the answer to its upgrade, and the
+    /// connection is left open, as by incus-user.
+    fn answer(connection: &mut UnixStream) {
+        let mut request = Vec::new();
+        let mut chunk = [0; 4096];
+        while !request.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+            let count = connection.read(&mut chunk).expect("a request");
+            request.extend_from_slice(&chunk[..count]);
+        }
+        let request = String::from_utf8_lossy(&request).into_owned();
+        let json = |body: &str| {
+            let length = body.len();
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
+        };
+        let answer = if request.starts_with("POST") {
+            json(
+                r#"{"type":"async","operation":"/1.0/operations/a","metadata":{"status_code":103,"metadata":{"fds":{"0":"0","1":"1","2":"2"}}}}"#,
+            )
+        } else if request.contains("/websocket") {
+            let key = request.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "));
+            let key = tungstenite::handshake::derive_accept_key(key.expect("a key").as_bytes());
+            let head = format!(
+                "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {key}\r\n\r\n"
+            );
+            let said: &[u8] =
+                if request.contains("secret=1") { b"\x82\x03hi\n\x81\0" } else { b"\x81\0" };
+            [head.as_bytes(), said].concat()
+        } else {
+            json(r#"{"type":"sync","metadata":{"status_code":200,"metadata":{"return":0}}}"#)
+        };
+        connection.write_all(&answer).expect("an answer");
+    }
+
+    #[test]
+    fn what_came_along_with_the_answer_to_an_upgrade_is_not_waited_for() {
+        let name = format!("incusbox-helper-{}.socket", std::process::id());
+        let socket = std::env::temp_dir().join(name);
+        let listener = UnixListener::bind(&socket).expect("a socket");
+        // Two requests on the first connection, then a connection for each stream.
+        let server = std::thread::spawn(move || {
+            let mut open: Vec<UnixStream> = Vec::new();
+            for _ in 0..4 {
+                let (mut connection, _) = listener.accept().expect("a client");
+                answer(&mut connection);
+                open.push(connection);
+            }
+            answer(&mut open[0]);
+        });
+        let daemon = Daemon { socket: socket.clone(), restricted: false };
+        let mut client = Client::over(daemon.connect().expect("a connection"));
+        client.daemon = daemon;
+        let mut signals = Signals::catch(&[]).expect("signals");
+        let mut said = Vec::new();
+        let mut line = |line: &[u8]| said.push(line.to_vec());
+        let patience = Some(Duration::from_secs(10));
+        let ended = client.run_helper("a", &["x"], b"", patience, &mut signals, &mut line);
+        assert_eq!(ended.expect("an end").status, Some(0));
+        assert_eq!(said, [b"hi"]);
+        server.join().expect("a server");
+        let _left_in_tmp = std::fs::remove_file(socket);
+    }
 
     #[test]
     fn whole_lines_are_handed_on_and_the_rest_waits() {

@@ -3,7 +3,7 @@
 //! Source of the shape: lxc/incus 6.0.4, `shared/api/event.go`, `doc/events.md`.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -16,12 +16,16 @@ use super::wire::{broken, write_all};
 
 /// More than this is no event, in bytes.
 const MOST_EVENT: usize = 1 << 20;
+/// How often a connection through incus-user is tried.
+const NUDGE: Duration = Duration::from_secs(10);
 const DOING: &str = "following what happens to boxes";
 
 /// What happens in a project.
 pub struct Events {
     down: Down,
     bytes: Vec<u8>,
+    /// When to send something through incus-user, which would else not tell that the daemon is gone.
+    nudge_at: Option<Instant>,
 }
 
 #[derive(Deserialize)]
@@ -60,7 +64,9 @@ impl Client {
         write_all(&mut socket, &request).map_err(|source| broken(DOING, source))?;
         let mut rest = Vec::new();
         await_grant(&mut socket, &mut rest, &key, DOING, deadline)?;
-        Ok(Events { down: Down::of_messages(Stream { socket, rest }), bytes: Vec::new() })
+        let is_relayed = self.daemon.restricted;
+        let down = Down::of_messages(Stream { socket, rest, is_relayed });
+        Ok(Events { down, bytes: Vec::new(), nudge_at: is_relayed.then(|| Instant::now() + NUDGE) })
     }
 }
 
@@ -81,6 +87,22 @@ impl Events {
         match self.down.is_over() {
             true => Err(Error::Closed { doing: DOING }),
             false => Ok(events),
+        }
+    }
+}
+
+impl Events {
+    /// When to call [`Events::nudge`].
+    pub fn deadline(&self) -> Option<Instant> {
+        self.nudge_at
+    }
+
+    /// Finds out whether the daemon is gone, where that is not told; then the connection ends.
+    pub fn nudge(&mut self) {
+        let now = Instant::now();
+        if self.nudge_at.is_some_and(|at| now >= at) {
+            self.down.pong(b"");
+            self.nudge_at = Some(now + NUDGE);
         }
     }
 }

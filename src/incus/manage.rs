@@ -21,6 +21,8 @@ use crate::sys::signals::Signals;
 const CHANGE_PATIENCE: Duration = Duration::from_secs(180);
 /// How often an operation's progress is asked for.
 const TICK: Duration = Duration::from_millis(250);
+/// How often it is asked whether an operation is still known, where nothing else tells.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Over how many connections states are asked for.
 const STATE_CONNECTIONS: usize = 4;
@@ -317,12 +319,18 @@ impl Client {
         self.send_wait(doing, operation)?;
         let mut second = None;
         let mut tell = tell;
+        // incus-user does not pass on that the daemon is gone.
+        let (tick, is_relayed) = match (tell.is_some(), self.daemon().restricted) {
+            (true, is_relayed) => (Some(TICK), is_relayed),
+            (false, true) => (Some(LOOK), true),
+            (false, false) => (None, false),
+        };
         loop {
             let mut set = PollSet::new();
             set.add(0, self.as_fd(), Interest::Read);
             set.add(1, signals.as_fd(), Interest::Read);
-            let tick = tell.is_some().then(|| Instant::now() + TICK);
-            set.wait(tick).map_err(|source| Error::Io { doing, source })?;
+            set.wait(tick.map(|tick| Instant::now() + tick))
+                .map_err(|source| Error::Io { doing, source })?;
             let (answered, signalled) = (set.ready(0).any(), set.ready(1).any());
             drop(set);
             if signalled {
@@ -338,26 +346,34 @@ impl Client {
                     let ended: Operation = self.ended(doing, operation, &answer)?;
                     return Ok(ended.success(doing)?);
                 }
-            } else if let (Some(tell), false) = (tell.as_mut(), signalled) {
+            } else if tick.is_some() && !signalled {
                 if second.is_none() {
                     second = Client::connect(self.project().map(str::to_owned)).ok();
                 }
-                // Progress is a courtesy: its failure is nobody's business.
-                let progress = second.as_mut().and_then(|client| client.progress(operation));
-                if let Some(text) = progress {
-                    tell(&text);
+                let progress = second.as_mut().map(|client| client.progress(operation));
+                match (progress, tell.as_mut()) {
+                    (Some(Ok(Some(text))), Some(tell)) => tell(&text),
+                    // It ended meanwhile, or the daemon knows nothing of it any more.
+                    (Some(Err(error)), _) if is_relayed && error.code() == Some(404) => {
+                        let answer = self.try_receive(doing)?;
+                        let answer = answer.ok_or(Error::Closed { doing })?;
+                        return Ok(self.ended(doing, operation, &answer)?.success(doing)?);
+                    }
+                    // Progress is a courtesy: its failure is nobody's business.
+                    (Some(Err(_)), _) => second = None,
+                    _ => {}
                 }
             }
         }
     }
 
     /// How far an operation is, in Incus's words: `rootfs: 45% (3.20MB/s)`.
-    fn progress(&mut self, operation: &str) -> Option<String> {
+    fn progress(&mut self, operation: &str) -> Result<Option<String>, Error> {
         let target = self.target(operation, "");
-        let whole: Value = self.get("asking for progress", &target).ok()?;
-        let metadata = whole.get("metadata")?.as_object()?;
-        let (_, told) = metadata.iter().find(|(key, _)| key.ends_with("_progress"))?;
-        Some(told.as_str()?.to_owned())
+        let whole: Value = self.get("asking for progress", &target)?;
+        let metadata = whole.get("metadata").and_then(Value::as_object);
+        let told = metadata.and_then(|all| all.iter().find(|(key, _)| key.ends_with("_progress")));
+        Ok(told.and_then(|(_, told)| told.as_str()).map(str::to_owned))
     }
 
     /// Asks Incus to give an operation up; many kinds cannot be.

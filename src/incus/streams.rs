@@ -16,6 +16,12 @@ pub struct Stream {
     pub socket: UnixStream,
     /// Bytes behind the handshake's answer.
     pub rest: Vec<u8>,
+    /// Whether incus-user stands between, as for users of the restricted socket. It does not pass on
+    /// that the daemon closed, before something is sent to the daemon that does not arrive; and then
+    /// it passes on nothing more of what the daemon sent before.
+    ///
+    /// Source: lxc/incus 6.0.4 and 7.0.1, `cmd/incus-user/proxy.go`, `proxyConnection`.
+    pub is_relayed: bool,
 }
 
 /// Reads the answer to an upgrade; what follows it stays in `rest`.
@@ -57,9 +63,10 @@ impl Client {
             let mut socket = self.daemon.connect().map_err(|source| broken(doing, source))?;
             let (request, key) = websocket::upgrade(&target);
             write_all(&mut socket, &request).map_err(|source| broken(doing, source))?;
-            opened.push((Stream { socket, rest: Vec::new() }, key));
+            let is_relayed = self.daemon.restricted;
+            opened.push((Stream { socket, rest: Vec::new(), is_relayed }, key));
         }
-        for (Stream { socket, rest }, key) in &mut opened {
+        for (Stream { socket, rest, .. }, key) in &mut opened {
             await_grant(socket, rest, key, doing, deadline)?;
         }
         let streams: Vec<Stream> = opened.into_iter().map(|(stream, _)| stream).collect();

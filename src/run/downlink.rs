@@ -30,6 +30,7 @@ pub struct Downlink {
     is_bulk: bool,
     /// The connection is closed.
     is_closed: bool,
+    is_relayed: bool,
 }
 
 impl Downlink {
@@ -42,6 +43,7 @@ impl Downlink {
             outbox: Vec::new(),
             is_bulk: false,
             is_closed: false,
+            is_relayed: stream.is_relayed,
         }
     }
 
@@ -124,8 +126,13 @@ impl Downlink {
         let _is_closed_already = self.socket.shutdown(std::net::Shutdown::Both);
     }
 
-    /// Answers a ping. A pong that finds no room is dropped: incusd reads and ignores them.
+    /// Answers a ping. A pong that finds no room is dropped: incusd reads and ignores them. Through
+    /// incus-user none is sent: one that comes to a stream that the daemon closed has incus-user close
+    /// it here too, with what it had not passed on yet.
     pub fn pong(&mut self, payload: &[u8]) {
+        if self.is_relayed {
+            return;
+        }
         self.outbox.clear();
         websocket::pong(&mut self.outbox, payload);
         let _dropped = fds::write_own(&self.socket, &self.outbox);

@@ -21,6 +21,7 @@ mod notice;
 mod opened;
 mod output;
 mod relay;
+mod relayed;
 mod renewal;
 mod screen;
 mod session;

@@ -53,11 +53,12 @@ pub fn run(
     };
     session.trace.note("the streams are connected");
     let host = |source| Error::Host { doing: "passing data between the host and the box", source };
-    let relay = NativeRelay::new(plan, terminal, started.operation, streams).map_err(host)?;
+    let operation = started.operation;
+    let relay = NativeRelay::new(plan, terminal, operation.clone(), streams).map_err(host)?;
     let name = session.options.name.as_str().to_owned();
     let ended = match relay.run(&mut session.client).map_err(host)? {
         Outcome::Ended(ended) => ended,
-        Outcome::Lost => return Err(session.lost(None)),
+        Outcome::Lost => return Err(session.lost(Some(&operation))),
         Outcome::Silent(seconds) => return Err(Error::Lost { name, why: Lost::Silent(seconds) }),
         Outcome::Broken(what) => return Err(broken(what)),
     };

@@ -138,8 +138,9 @@ pub fn serve(signals: &mut Signals) -> Result<(), Error> {
         if let Some(ended) = watch.jobs.ended() {
             set.add(Key::Job, ended, Interest::Read);
         }
-        let deadlines = [watch.look_at, watch.jobs.next()];
-        set.wait(deadlines.into_iter().flatten().min()).map_err(host("waiting"))?;
+        let nudges = watch.connections.values().filter_map(|one| one.events.deadline());
+        let deadlines = [watch.look_at, watch.jobs.next()].into_iter().flatten().chain(nudges);
+        set.wait(deadlines.min()).map_err(host("waiting"))?;
         let [signalled, listed, done] =
             [Key::Signal, Key::List, Key::Job].map(|key| set.ready(key).any());
         let told: Vec<bool> =
@@ -158,6 +159,7 @@ pub fn serve(signals: &mut Signals) -> Result<(), Error> {
             watch.look_soon(Duration::ZERO);
         }
         watch.hear(&told);
+        watch.connections.values_mut().for_each(|one| one.events.nudge());
     }
 }
 

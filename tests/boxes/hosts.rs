@@ -402,6 +402,17 @@ fn a_confined_user(suite: &str) {
     );
     let told = host.sh(&who, "incusbox run dev -- sh -c 'id -un; sudo -n id -u'").succeeds();
     assert_eq!(told.stdout, format!("{who}\n0\n"));
+
+    // incus-user does not pass on that the daemon left.
+    let (lost, ()) = std::thread::scope(|scope| {
+        let running = scope.spawn(|| host.sh(&who, "incusbox-run dev -- sleep 77777"));
+        let is_there = "timeout 30 sh -c 'until pgrep -fx \"sleep 77777\"; do sleep 0.1; done'";
+        host.root(is_there).succeeds();
+        host.root("systemctl restart incus.service && incus admin waitready --timeout 60")
+            .succeeds();
+        (running.join().expect("a run"), ())
+    });
+    lost.fails(125, &["the Incus daemon went away while the command ran"]);
     let doctor = host.sh(&who, "incusbox doctor dev").succeeds().stdout;
     assert!(doctor.contains(&format!("`user-{uid}` is restricted: it refuses")), "{doctor}");
 

@@ -19,6 +19,7 @@ mod wire;
 mod agents;
 mod answers;
 mod insides;
+mod relayed;
 mod sockets;
 mod speech;
 mod stalls;

@@ -17,6 +17,7 @@ use crate::run::input::Input;
 use crate::run::output::Output;
 use crate::run::plan::{Keyboard, Plan};
 use crate::run::relay::{FORWARDED, SILENCE};
+use crate::run::relayed::{Due, Relayed};
 use crate::run::screen::Screen;
 use crate::sys::fds::{Source, Standard};
 use crate::sys::poll::{Interest, PollSet};
@@ -110,6 +111,7 @@ pub struct NativeRelay {
     forwarded: Vec<i32>,
     last_sign: Instant,
     pinged: bool,
+    relayed: Option<Relayed>,
 }
 
 /// Where a run stands when it is over.
@@ -138,6 +140,11 @@ impl NativeRelay {
             (true, input) => input,
         };
         let mut echo = None;
+        let is_relayed = match &streams {
+            Streams::Terminal { control, .. } | Streams::Pipes { control, .. } => {
+                control.is_relayed
+            }
+        };
         let (has_terminal, up, control, down) = match streams {
             Streams::Terminal { terminal, control } => {
                 let up = terminal.socket.try_clone()?;
@@ -192,6 +199,7 @@ impl NativeRelay {
             last_sign: Instant::now(),
             // The daemon pings first thing on each stream.
             pinged: true,
+            relayed: Relayed::new(is_relayed),
         })
     }
 
@@ -256,7 +264,8 @@ impl NativeRelay {
             }
             self.register(&mut set);
             let silence = self.pinged.then(|| self.last_sign + SILENCE);
-            set.wait([deadline, silence].into_iter().flatten().min())?;
+            let relayed = self.relayed.as_ref().map(Relayed::deadline);
+            set.wait([deadline, silence, relayed].into_iter().flatten().min())?;
             let [signalled, wait, stdin, keys, control, echo] =
                 [Key::Signals, Key::Wait, Key::Stdin, Key::Keys, Key::ControlIn, Key::Echo]
                     .map(|key| set.ready(key));
@@ -287,6 +296,14 @@ impl NativeRelay {
             }
             if control.any() {
                 self.pass_control()?;
+            }
+            match self.relayed.as_mut().map(|relayed| relayed.due(self.control_in.is_closed())) {
+                Some(Due::Nudge) => websocket::pong(self.control.outbox.tail(), b""),
+                // What the command wrote may still be on its way, for long.
+                Some(Due::Quiet) if ended.is_none() && !client.knows(&self.operation) => {
+                    return Ok(Progress::Lost);
+                }
+                _ => {}
             }
             if self.pinged && self.last_sign.elapsed() >= SILENCE {
                 return Ok(Progress::Silent);

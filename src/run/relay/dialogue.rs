@@ -60,7 +60,7 @@ impl Relay<'_> {
     }
 
     /// The stream of frames ended without a last word.
-    fn lose(&mut self) {
+    pub(super) fn lose(&mut self) {
         let said = self.last_words().to_vec();
         self.outcome = Some(if self.greeted { Outcome::Lost } else { Outcome::NoAgent(said) });
     }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::{Outcome, Relay};
 use crate::exit::ExitStatus;
+use crate::incus::websocket::Event;
+use crate::run::downlink::Downlink;
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::signals;
 
@@ -41,18 +43,39 @@ impl Relay<'_> {
         }
     }
 
-    /// Lets the daemon close first: it logs a warning for every client that leaves before.
+    /// Lets the daemon close first: it logs a warning for every client that leaves before. What is not
+    /// told that it did is told at least that the stream ended, which is right before.
     fn settle(&mut self) {
         let deadline = Instant::now() + SETTLE;
-        while !self.framed.is_closed() && Instant::now() < deadline {
+        let is_settled = |framed: &Downlink, is_relayed: bool| match is_relayed {
+            true => framed.is_over(),
+            false => framed.is_closed(),
+        };
+        while !is_settled(&self.framed, self.relayed.is_some()) && Instant::now() < deadline {
             let mut set = PollSet::new();
             set.add((), std::os::fd::AsFd::as_fd(&self.framed), Interest::Read);
             if set.wait(Some(deadline)).is_err() {
                 return;
             }
             drop(set);
-            while self.framed.receive().is_ok_and(|received| received) {}
+            while self.framed.receive().is_ok_and(|received| received) {
+                self.pass_over();
+            }
         }
         self.trace.note("the daemon closed");
+    }
+
+    /// Takes what came after the end for nothing but a sign of it.
+    fn pass_over(&mut self) {
+        while let Ok(Some(event)) = self.framed.decoder.event() {
+            match event {
+                Event::Data(data) => {
+                    let count = data.len();
+                    self.framed.decoder.consume(count);
+                }
+                Event::Ping(_) => {}
+                Event::End => return,
+            }
+        }
     }
 }

@@ -14,6 +14,7 @@ use crate::run::downlink::Downlink;
 use crate::run::input::Input;
 use crate::run::output::Output;
 use crate::run::plan::{Keyboard, Plan};
+use crate::run::relayed::{Due, Relayed};
 use crate::run::screen::Screen;
 use crate::run::trace::Trace;
 use crate::run::uplink::Uplink;
@@ -95,6 +96,7 @@ pub struct Relay<'a> {
     raw_received: u64,
     last_sign: Instant,
     pinged: bool,
+    relayed: Option<Relayed>,
     /// Until when an agent has to greet.
     greet_by: Instant,
     /// When output last came, once the command has ended.
@@ -114,6 +116,7 @@ impl<'a> Relay<'a> {
         trace: &'a Trace,
     ) -> io::Result<Relay<'a>> {
         let [stdin, stdout, stderr] = streams;
+        let is_relayed = stdin.is_relayed;
         let fds = plan.request.fds;
         let reads_stdin = fds[0] == Fd::Pipe || plan.keyboard == Keyboard::Stdin;
         let output = |number: usize, standard| match fds[number] {
@@ -138,7 +141,11 @@ impl<'a> Relay<'a> {
         Ok(Relay {
             plan,
             trace,
-            echo: Downlink::new(Socket { socket: stdin.socket.try_clone()?, rest: stdin.rest }),
+            echo: Downlink::new(Socket {
+                socket: stdin.socket.try_clone()?,
+                rest: stdin.rest,
+                is_relayed,
+            }),
             uplink: Uplink::new(stdin.socket),
             raw: Downlink::new(stdout),
             framed: Downlink::new(stderr),
@@ -153,6 +160,7 @@ impl<'a> Relay<'a> {
             raw_received: 0,
             last_sign: Instant::now(),
             pinged: false,
+            relayed: Relayed::new(is_relayed),
             greet_by: Instant::now() + GREETING,
             last_output: Instant::now(),
             outcome: None,
@@ -237,6 +245,9 @@ impl<'a> Relay<'a> {
             if raw.any() {
                 self.receive_raw()?;
             }
+            if let (Some(relayed), true) = (&mut self.relayed, framed.any() || raw.any()) {
+                relayed.note_news();
+            }
             if echo.any() {
                 self.hear_echo()?;
             }
@@ -249,7 +260,8 @@ impl<'a> Relay<'a> {
         let silence = self.pinged.then(|| self.last_sign + SILENCE);
         let greeting = (!self.greeted).then_some(self.greet_by);
         let late = self.waits_for_output().then(|| self.last_output + LATE_OUTPUT);
-        [silence, greeting, late].into_iter().flatten().min()
+        let relayed = self.relayed.as_ref().map(Relayed::deadline);
+        [silence, greeting, late, relayed].into_iter().flatten().min()
     }
 
     pub(super) fn note_time(&mut self) {
@@ -264,6 +276,11 @@ impl<'a> Relay<'a> {
             self.outcome = Some(Outcome::Truncated);
         } else if self.pinged && now >= self.last_sign + SILENCE {
             self.outcome = Some(Outcome::Silent(SILENCE.as_secs()));
+        }
+        match self.relayed.as_mut().map(|relayed| relayed.due(self.echo.is_closed())) {
+            Some(Due::Nudge) => self.uplink.pong(b""),
+            Some(Due::Quiet) if self.outcome.is_none() => self.lose(),
+            _ => {}
         }
     }
 

@@ -12,7 +12,8 @@ use super::{calling, connect, flag, json_flag, print, print_json, the_box};
 use crate::boxes::error::Error;
 use crate::export::apply::Look as Closeness;
 use crate::export::ground;
-use crate::export::manifest::{self, Chosen, Exports, Kept, Look, Sharing, Shimmed};
+use crate::export::kept::Kept;
+use crate::export::manifest::{self, Chosen, Exports, Look, Sharing, Shimmed};
 use crate::export::sync::{self, Outcome, Whose, host};
 use crate::incus::Client;
 use crate::incus::instances::PAUSE;
@@ -206,11 +207,18 @@ fn export(
     let name = &whose.name;
     let look = if matches.get_flag("verify") { Closeness::Close } else { Closeness::Quick };
     while_running_as(client, signals, name, there, |client, signals| {
-        let before = whose.exports(kept).chosen.commands.clone();
-        let mut after = whose.exports(kept).clone();
-        choose(matches, client, signals, whose, &mut after)?;
-        whose.exports(kept).chosen = after.chosen;
-        let (offers, plan) = sync::plan(client, signals, kept, whose, look)?;
+        let (before, offers, plan) = loop {
+            let before = whose.exports(kept).chosen.commands.clone();
+            let chosen = choose(matches, client, signals, kept, whose)?;
+            if kept.was_overtaken() {
+                continue;
+            }
+            whose.exports(kept).chosen = chosen;
+            let (offers, plan) = sync::plan(client, signals, kept, whose, look)?;
+            if !kept.was_overtaken() {
+                break (before, offers, plan);
+            }
+        };
         check_commands(matches, &offers, name)?;
         if matches.get_flag("dry-run") {
             tell_plan(matches, kept, whose, &plan)?;
@@ -247,27 +255,33 @@ pub fn renew(
     let there = the_box(client, name)?;
     let whose = Whose::of(client.project_name(), &daemon, &there)?;
     while_running_as(client, signals, name, &there, |client, signals| {
-        let (_, plan) = sync::plan(client, signals, &mut kept, &whose, Closeness::Quick)?;
+        let plan = loop {
+            let (_, plan) = sync::plan(client, signals, &mut kept, &whose, Closeness::Quick)?;
+            if !kept.was_overtaken() {
+                break plan;
+            }
+        };
         say_troubles(&sync::bring_about(&mut kept, &whose.uuid, plan, Closeness::Quick)?);
         kept.save().map_err(host("writing the list of what is exported"))?;
         told(&mut kept)
     })
 }
 
-/// Adds to what is chosen what the command line says.
+/// What is chosen, with what the command line adds.
 fn choose(
     matches: &ArgMatches,
     client: &mut Client,
     signals: &mut Signals,
+    kept: &mut Kept,
     whose: &Whose,
-    exports: &mut Exports,
-) -> Result<(), Error> {
+) -> Result<Chosen, Error> {
+    let mut exports = whose.exports(kept).clone();
     let look = look(matches)?;
     let all = exports.chosen.all.clone();
     let wanted: Vec<&String> = matches.get_many("app").unwrap_or_default().collect();
     if !wanted.is_empty() {
-        let nothing = Exports::default();
-        let offers = sync::ask(client, signals, whose, &nothing, Closeness::Quick)?;
+        let question = whose.question(&Exports::default(), Closeness::Quick);
+        let offers = sync::ask(client, signals, kept, whose, &question)?;
         for wanted in wanted {
             let id = found(wanted, &offers, &whose.name)?.id.as_str().to_owned();
             exports.chosen.except.remove(&id);
@@ -299,7 +313,7 @@ fn choose(
             "nothing of `{name}` is exported, and nothing was named\nsee what it has: incusbox apps {name}\nexport it: incusbox export {name} --app NAME, --all-apps, --bin COMMAND or --service SERVICE"
         )));
     }
-    Ok(())
+    Ok(exports.chosen)
 }
 
 /// What becomes of how a program was exported before: what is not said stays.

@@ -54,7 +54,12 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
         return Ok(ExitCode::SUCCESS);
     }
     let brought = while_running_as(&mut client, &mut signals, &name, &there, |client, signals| {
-        let (offers, plan) = sync::plan(client, signals, &mut kept, &whose, Look::Quick)?;
+        let (offers, plan) = loop {
+            let planned = sync::plan(client, signals, &mut kept, &whose, Look::Quick)?;
+            if !kept.was_overtaken() {
+                break planned;
+            }
+        };
         let outcome = sync::bring_about(&mut kept, &whose.uuid, plan, Look::Quick)?;
         kept.save().map_err(host("writing the list of what is exported"))?;
         tell(&name, &outcome);

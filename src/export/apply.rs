@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::defaults;
-use super::manifest::{Exports, Kept, Record};
+use super::kept::Kept;
+use super::manifest::{Exports, Record};
 use super::plan::{Content, Plan, Wanted};
 use super::tree::{New, Seen, There, Tree};
 use crate::desktop::hosted::digest;

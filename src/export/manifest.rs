@@ -5,17 +5,14 @@
 //! is there is ours if its hash is either.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
 use super::failed::at;
-use super::tree::{self, New, Seen, Tree};
+use super::tree::{self, Seen};
 use crate::agent::protocol::service::ServiceName;
 use crate::desktop::hosted::digest;
 
@@ -196,102 +193,6 @@ impl Record {
     }
 }
 
-/// The list, which nobody else changes as long as this is there.
-#[derive(Debug)]
-pub struct Kept {
-    path: PathBuf,
-    tree: Tree,
-    /// What is in the file.
-    saved: Vec<u8>,
-    /// What it says.
-    pub manifest: Manifest,
-    _lock: File,
-}
-
-impl Kept {
-    /// Takes the list; `None` when somebody else has it.
-    ///
-    /// # Errors
-    /// Of the file, and for one that is none of ours.
-    pub fn take() -> io::Result<Option<Kept>> {
-        Kept::take_in(&directory()?)
-    }
-
-    /// Takes the list in this directory; `None` when somebody else has it.
-    ///
-    /// # Errors
-    /// Of the file, and for one that is none of ours.
-    pub fn take_in(directory: &Path) -> io::Result<Option<Kept>> {
-        let (lock, path) = (directory.join("exports.lock"), directory.join(FILE));
-        let opened =
-            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock);
-        let lock = opened.map_err(at(&lock))?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-            other => other?,
-        }
-        let manifest = read(&path)?;
-        let saved = serde_json::to_vec(&manifest)?;
-        Ok(Some(Kept { path, tree: Tree::default(), saved, manifest, _lock: lock }))
-    }
-
-    /// Writes the list, if anything in it changed. One of nothing is no file: that there is one is
-    /// what the service that follows boxes is started by.
-    ///
-    /// # Errors
-    /// Of the file; it is as it was then.
-    pub fn save(&mut self) -> io::Result<()> {
-        self.manifest.tidy();
-        let bytes = serde_json::to_vec(&self.manifest)?;
-        let Manifest { boxes, untold, aside, .. } = &self.manifest;
-        if boxes.is_empty() && untold.is_empty() && aside.is_empty() {
-            self.tree.remove(&self.path)?;
-            self.saved = bytes;
-            return self.tree.flush_directories();
-        }
-        if bytes != self.saved {
-            let list =
-                New { path: &self.path, bytes: &bytes, mark: MARK, mode: 0o600, is_new: false };
-            self.tree.write([list])?;
-            self.tree.put()?;
-            self.saved = bytes;
-        }
-        Ok(())
-    }
-
-    /// Takes away the temporary files of one who crashed. That is to be done before the list forgets
-    /// what was to be.
-    ///
-    /// # Errors
-    /// Of the files.
-    pub fn sweep(&mut self) -> io::Result<()> {
-        for (path, record) in self.manifest.boxes.iter().flat_map(|one| &one.files) {
-            if let Some(next) = &record.next {
-                self.tree.remove_temporary(path, next)?;
-            }
-        }
-        self.tree.remove_temporary(&self.path, MARK)?;
-        self.tree.flush_directories()
-    }
-
-    /// Whether somebody crashed before all was done.
-    pub fn is_unfinished(&self) -> bool {
-        let Manifest { defaults_are_due, untold, aside, .. } = &self.manifest;
-        *defaults_are_due || !untold.is_empty() || !aside.is_empty()
-    }
-
-    /// Notes that the user knows what was set aside.
-    ///
-    /// # Errors
-    /// Of the file.
-    pub fn told(&mut self) -> io::Result<()> {
-        match std::mem::take(&mut self.manifest.aside).is_empty() {
-            true => Ok(()),
-            false => self.save(),
-        }
-    }
-}
-
 /// The directory of the list, which is made where it is missing.
 ///
 /// # Errors
@@ -306,7 +207,7 @@ pub fn directory() -> io::Result<PathBuf> {
 /// The name of the list in it.
 pub const FILE: &str = "exports.json";
 /// What names its temporary file.
-const MARK: &str = "list";
+pub(super) const MARK: &str = "list";
 
 /// What of the list is needed to follow boxes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -361,7 +262,7 @@ pub fn look() -> io::Result<Manifest> {
     }
 }
 
-fn read(path: &Path) -> io::Result<Manifest> {
+pub(super) fn read(path: &Path) -> io::Result<Manifest> {
     let bytes = match std::fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(Manifest::empty());
@@ -408,7 +309,7 @@ impl Manifest {
     }
 
     /// Forgets boxes that have nothing and want nothing.
-    fn tidy(&mut self) {
+    pub(super) fn tidy(&mut self) {
         self.boxes.retain(|one| !one.files.is_empty() || one.chosen != Chosen::default());
     }
 }

@@ -8,6 +8,7 @@ mod beside;
 mod defaults;
 pub mod failed;
 pub mod ground;
+pub mod kept;
 mod locale;
 pub mod manifest;
 pub mod offers;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use super::apply::{self, Done, Look};
 use super::defaults;
 use super::ground::{self, Ground};
-use super::manifest::{Chosen, Exports, Kept, Settled};
+use super::kept::Kept;
+use super::manifest::{Chosen, Exports, Settled};
 use super::offers::{self, Left, Offers};
 use super::plan::{self, Content, Plan, READ, Wanted};
 use super::refresh;
@@ -17,6 +18,7 @@ use crate::boxes::desktop;
 use crate::boxes::error::Error;
 use crate::boxes::host::HostUser;
 use crate::incus::Client;
+use crate::incus::instances::PAUSE;
 use crate::incus::objects::FullInstance;
 use crate::names::BoxName;
 use crate::sys::signals::Signals;
@@ -86,7 +88,7 @@ impl Whose {
     }
 
     /// What the agent is asked.
-    fn question(&self, exports: &Exports, look: Look) -> Question {
+    pub fn question(&self, exports: &Exports, look: Look) -> Question {
         let Chosen { all, apps, commands, services, .. } = &exports.chosen;
         let icons = match all {
             Some(_) => Icons::All,
@@ -120,21 +122,32 @@ impl Whose {
     }
 }
 
-/// Asks a running box what it offers, with what is chosen of it.
+/// Asks a running box what it offers, with what is chosen of it. A box may take its time for the answer,
+/// and it is not the other boxes' fault: they have the list meanwhile.
 ///
 /// # Errors
 /// Everything in [`Error`].
 pub fn ask(
     client: &mut Client,
     signals: &mut Signals,
+    kept: &mut Kept,
     whose: &Whose,
-    exports: &Exports,
-    look: Look,
+    question: &Question,
 ) -> Result<Offers, Error> {
-    offers::ask(client, signals, whose.name.as_str(), &whose.question(exports, look))
+    let listing = host("reading the list of what is exported");
+    kept.let_go().map_err(&listing)?;
+    let asked = offers::ask(client, signals, whose.name.as_str(), question);
+    while !kept.take_again(&whose.uuid).map_err(&listing)? {
+        if let Some(signal) = signals.take().map_err(host("catching signals"))? {
+            return Err(Error::Signal(signal));
+        }
+        std::thread::sleep(PAUSE);
+    }
+    asked
 }
 
-/// Asks a running box, and plans what is chosen of it.
+/// Asks a running box, and plans what is chosen of it. If [`Kept::was_overtaken`] meanwhile, the plan is
+/// good for nothing.
 ///
 /// # Errors
 /// Everything in [`Error`].
@@ -146,8 +159,11 @@ pub fn plan(
     look: Look,
 ) -> Result<(Offers, Plan), Error> {
     let mut exports = whose.exports(kept).clone();
-    let mut ground = ground::look(client, &kept.manifest, &exports, whose.is_on_bus)
-        .map_err(host("looking at the desktop"))?;
+    let look_around = |client: &Client, kept: &Kept, exports: &Exports| {
+        ground::look(client, &kept.manifest, exports, whose.is_on_bus)
+            .map_err(host("looking at the desktop"))
+    };
+    let mut ground = look_around(client, kept, &exports)?;
     let of_box = (whose.name.as_str(), whose.uid, whose.home_is_hosts);
     let fingerprint =
         |exports: &Exports, ground: &Ground| ground::fingerprint(ground, exports, &of_box);
@@ -157,7 +173,17 @@ pub fn plan(
         let is_same = fingerprint(&exports, &ground).as_ref() == Some(&settled.asked);
         question.answered = is_same.then_some(settled.answered);
     }
-    let mut offers = offers::ask(client, signals, whose.name.as_str(), &question)?;
+    let mut offers = ask(client, signals, kept, whose, &question)?;
+    if kept.has_news() {
+        ground = look_around(client, kept, &exports)?;
+        let is_same = settled
+            .is_some_and(|settled| fingerprint(&exports, &ground).as_ref() == Some(&settled.asked));
+        if offers.is_same && !is_same {
+            question.answered = None;
+            offers = ask(client, signals, kept, whose, &question)?;
+            ground = look_around(client, kept, &exports)?;
+        }
+    }
     if offers.is_same {
         let mut plan = remaining(&exports, |_| true);
         plan.called = Some(whose.name.to_string());
@@ -169,7 +195,11 @@ pub fn plan(
     if plan.is_short || !plan.types.is_subset(&exports.types) {
         let look = if plan.is_short { Look::Close } else { look };
         exports.types.clone_from(&plan.types);
-        offers = ask(client, signals, whose, &exports, look)?;
+        offers = ask(client, signals, kept, whose, &whose.question(&exports, look))?;
+        if kept.has_news() {
+            ground = look_around(client, kept, &exports)?;
+            ground.types = ground.type_files.read();
+        }
         plan = plan::plan(&whose.name, &exports, &offers, &ground);
     }
     plan.left.clone_from(&offers.left);

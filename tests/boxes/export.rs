@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::support::{Name, Outcome, Scratch, command, incus, incusbox, run};
+use crate::support::{Name, Outcome, Scratch, command, finish, incus, incusbox, run};
 
 /// Programs that write down how they were called, and their entries.
 pub const PROGRAMS: &str = r#"cd /usr/share/applications
@@ -281,6 +281,28 @@ fn two_boxes_with_one_program_are_told_apart_and_go_alone() {
     desktop.incusbox(&["unexport", &second, "--app", "edit"]).succeeds();
     assert!(!desktop.files().contains(&other));
     desktop.export(&second, &["--app", "Edit"]).succeeds();
+
+    // One that never answers holds up no other.
+    let mute = "cd /usr/local/lib/incusbox && for agent in agent-*; do mv $agent ../$agent && \
+                printf '#!/bin/sh\\ntouch /run/asked\\nexec sleep 1000\\n' >$agent && \
+                chmod +x $agent; done";
+    second.root(mute).succeeds();
+    let inside = |script: &str| incus(&["exec", &second, "--", "sh", "-c", script]);
+    let mut waiting = desktop.command(&["export", &second]);
+    let piped = waiting.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut waits = piped.spawn().expect("incusbox");
+    inside("timeout 60 sh -c 'until [ -e /run/asked ]; do sleep 0.1; done'").succeeds();
+    desktop.export(&first, &["--app", "hidden"]).succeeds();
+    assert!(waits.try_wait().expect("a child").is_none(), "it does not wait for its answer");
+    let pid = waits.id().to_string();
+    let mut kill = std::process::Command::new("kill");
+    kill.args(["-INT", &pid]);
+    run(kill).succeeds();
+    let ended = finish(&waiting, waits);
+    assert_ne!(ended.status, Some(0), "{ended:#?}");
+    inside("cd /usr/local/lib && for agent in agent-*; do mv $agent incusbox/$agent; done")
+        .succeeds();
+    desktop.incusbox(&["unexport", &first, "--app", "hidden"]).succeeds();
 
     // A daemon that does not know a box of another one takes nothing away.
     let list = desktop.path("state/incusbox/exports.json");

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::boxes::error::Error;
 use crate::cli::{PROGRAM, print, print_json};
-use crate::export::manifest::Kept;
+use crate::export::kept::Kept;
 use crate::export::offers::Left;
 use crate::export::plan::{Content, Plan, Wanted};
 use crate::export::sync::{Outcome, Whose, host};

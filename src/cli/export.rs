@@ -129,19 +129,20 @@ fn is_for_a_box() -> bool {
 
 /// Takes the list, once nobody else has it.
 pub fn take(signals: &mut Signals) -> Result<Kept, Error> {
-    let mut is_told = false;
+    let mut tries = 0;
     loop {
         if let Some(kept) = Kept::take().map_err(host("reading the list of what is exported"))? {
             return Ok(kept);
         }
-        if !is_told {
+        // What it does is mostly done in a moment.
+        if tries == 3 {
             message::say(super::PROGRAM, "another incusbox is exporting; waiting for it");
-            is_told = true;
         }
         if let Some(signal) = signals.take().map_err(host("catching signals"))? {
             return Err(Error::Signal(signal));
         }
         std::thread::sleep(PAUSE);
+        tries += 1;
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is to be done, one thing after the other, each by a process of its own.
+//! What is to be done, each by a process of its own, and one thing after the other for a box.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -16,6 +16,8 @@ use crate::sys::poll::growing;
 const REST: u32 = 4;
 /// How much of that it may have in advance, so that a second change is seen as soon as the first.
 const ADVANCE: Duration = Duration::from_secs(10);
+/// How many processes there may be at once: a box that does not answer shall not hold up the others.
+const MOST: usize = 4;
 /// Between tries of what failed: the first, and the longest.
 const TRIES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(3600)];
 
@@ -46,6 +48,16 @@ pub enum Job {
 }
 
 impl Job {
+    /// The project and the box that it is about.
+    fn subject(&self) -> (&str, Option<&BoxName>) {
+        match self {
+            Job::Changed { project, name, .. } | Job::Renamed { project, name } => {
+                (project, Some(name))
+            }
+            Job::Sweep { project } => (project, None),
+        }
+    }
+
     /// The words for this program.
     fn words(&self) -> Vec<&str> {
         let (project, own) = match self {
@@ -63,7 +75,7 @@ impl Job {
 #[derive(Default)]
 pub struct Jobs {
     waiting: VecDeque<Job>,
-    running: Option<Running>,
+    running: Vec<Running>,
     /// What is not begun before then, and how often it failed.
     pauses: BTreeMap<Job, Pause>,
     /// Variables for the processes.
@@ -108,7 +120,7 @@ impl Jobs {
     pub fn add(&mut self, job: Job) {
         let is_changed = matches!(job, Job::Changed { .. });
         // A box may change again while it is looked at; what is renamed or gone is so once.
-        let is_running = self.running.as_ref().is_some_and(|running| running.job == job);
+        let is_running = self.running.iter().any(|running| running.job == job);
         let is_tried_again = self.pauses.get(&job).is_some_and(|pause| pause.is_wanted);
         if self.waiting.contains(&job) || !is_changed && (is_running || is_tried_again) {
             return;
@@ -122,15 +134,20 @@ impl Jobs {
 
     /// Whether nothing is done at present.
     pub fn is_idle(&self) -> bool {
-        self.running.is_none()
+        self.running.is_empty()
+    }
+
+    /// Whether nothing is done for the same box.
+    fn is_free(&self, job: &Job) -> bool {
+        self.running.iter().all(|running| running.job.subject() != job.subject())
     }
 
     /// When something can be begun.
     pub fn next(&self) -> Option<Instant> {
-        let wanted = self.pauses.values().filter(|pause| pause.is_wanted).map(|pause| pause.until);
-        let waiting = self.waiting.iter().filter_map(|job| self.pauses.get(job));
-        let next = wanted.chain(waiting.map(|pause| pause.until)).min();
-        next.filter(|_| self.running.is_none())
+        let is_asked_for = |job: &Job, pause: &Pause| pause.is_wanted || self.waiting.contains(job);
+        let asked_for = self.pauses.iter().filter(|(job, pause)| is_asked_for(job, pause));
+        let next = asked_for.filter(|(job, _)| self.is_free(job)).map(|(_, pause)| pause.until);
+        next.min().filter(|_| self.running.len() < MOST)
     }
 
     /// Begins what can be begun.
@@ -138,9 +155,6 @@ impl Jobs {
     /// # Errors
     /// When no process can be started.
     pub fn start_due(&mut self) -> io::Result<()> {
-        if self.running.is_some() {
-            return Ok(());
-        }
         let now = Instant::now();
         let failed: Vec<Job> = self
             .pauses
@@ -152,31 +166,45 @@ impl Jobs {
             })
             .collect();
         failed.into_iter().for_each(|job| self.add(job));
-        let is_due = |job: &Job| self.pauses.get(job).is_none_or(|pause| pause.until <= now);
-        let Some(at) = self.waiting.iter().position(is_due) else { return Ok(()) };
-        let Some(job) = self.waiting.remove(at) else { return Ok(()) };
-        let mut command = Command::new(own_program()?);
-        let child =
-            command.args(job.words()).envs(&self.environment).stdin(Stdio::null()).spawn()?;
-        let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
-        self.running = Some(Running { job, child, ended, since: now });
+        while self.running.len() < MOST {
+            let is_due = |job: &Job| {
+                self.is_free(job) && self.pauses.get(job).is_none_or(|pause| pause.until <= now)
+            };
+            let Some(at) = self.waiting.iter().position(is_due) else { return Ok(()) };
+            let Some(job) = self.waiting.remove(at) else { return Ok(()) };
+            let mut command = Command::new(own_program()?);
+            let child =
+                command.args(job.words()).envs(&self.environment).stdin(Stdio::null()).spawn()?;
+            let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
+            self.running.push(Running { job, child, ended, since: now });
+        }
         Ok(())
     }
 
-    /// What is readable once the present process ended.
-    pub fn ended(&self) -> Option<BorrowedFd<'_>> {
-        self.running.as_ref().map(|running| running.ended.as_fd())
+    /// What is readable once one of the processes ended.
+    pub fn ended(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.running.iter().map(|running| running.ended.as_fd())
     }
 
-    /// Sees how the process ended. What failed is tried again.
+    /// Sees how processes ended. What failed is tried again.
     ///
     /// # Errors
     /// waitid(2)'s.
     pub fn reap(&mut self) -> io::Result<()> {
-        let Some(Running { job, mut child, since, .. }) = self.running.take() else {
-            return Ok(());
-        };
-        let is_done = child.wait()?.success();
+        let mut at = 0;
+        while let Some(running) = self.running.get_mut(at) {
+            match running.child.try_wait()? {
+                None => at += 1,
+                Some(status) => {
+                    let Running { job, since, .. } = self.running.swap_remove(at);
+                    self.note_end(job, status.success(), since);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note_end(&mut self, job: Job, is_done: bool, since: Instant) {
         let now = Instant::now();
         let failures = match (is_done, self.pauses.get(&job)) {
             (true, _) => 0,
@@ -195,7 +223,6 @@ impl Jobs {
                 || pause.failures > 0 && waiting.contains(job)
         });
         self.pauses.insert(job, pause);
-        Ok(())
     }
 }
 
@@ -229,17 +256,41 @@ mod tests {
     }
 
     #[test]
+    fn a_box_that_does_not_answer_holds_up_no_other_and_is_asked_once_at_a_time() {
+        let changed = |name: &str| Job::Changed {
+            project: "default".to_owned(),
+            name: BoxName::new(name).expect("a name"),
+            uuid: name.to_owned(),
+        };
+        let mut jobs = Jobs::default();
+        let child = Command::new("sleep").arg("1000").spawn().expect("sleep");
+        let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).expect("a descriptor");
+        jobs.running.push(Running { job: changed("mute"), child, ended, since: Instant::now() });
+        for name in ["mute", "other"] {
+            jobs.add(changed(name));
+        }
+        assert!(!jobs.is_free(&changed("mute")) && jobs.is_free(&changed("other")));
+        let pause =
+            || Pause { until: Instant::now(), paid: Instant::now(), failures: 1, is_wanted: true };
+        jobs.pauses.insert(changed("mute"), pause());
+        assert_eq!(jobs.next(), None, "its end is waited for, and not slept away");
+        jobs.pauses.insert(changed("other"), pause());
+        assert!(jobs.next().is_some());
+        jobs.reap().expect("a look");
+        assert_eq!(jobs.running.len(), 1);
+        jobs.running[0].child.kill().expect("a child");
+        jobs.running[0].child.wait().expect("its end");
+        jobs.reap().expect("its end");
+        assert!(jobs.is_idle() && jobs.next().is_some());
+    }
+
+    #[test]
     fn a_second_change_is_not_made_to_wait_and_the_tenth_is() {
         let job = Job::Sweep { project: "default".to_owned() };
         let mut jobs = Jobs::default();
         let waits: Vec<Duration> = (0..10)
             .map(|_| {
-                let child = Command::new("true").spawn().expect("true");
-                let ended = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
-                let since = Instant::now() - Duration::from_secs(1);
-                let (job, ended) = (job.clone(), ended.expect("a descriptor"));
-                jobs.running = Some(Running { job, child, ended, since });
-                jobs.reap().expect("its end");
+                jobs.note_end(job.clone(), true, Instant::now() - Duration::from_secs(1));
                 jobs.pauses.values().next().expect("a pause").until - Instant::now()
             })
             .collect();

@@ -4,6 +4,7 @@
 //! One thread that sleeps in poll(2). What is to be done is done by a process of its own (`jobs`), so
 //! that a box that does not answer, and the memory that a large one takes, are not this program's.
 
+mod hosts;
 mod jobs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,7 @@ use crate::message;
 use crate::names::BoxName;
 use crate::sys::poll::{Interest, PollSet, growing};
 use crate::sys::signals::Signals;
+use hosts::Hosts;
 pub use jobs::own_program;
 use jobs::{Job, Jobs};
 
@@ -118,6 +120,7 @@ pub fn serve(signals: &mut Signals) -> Result<(), Error> {
         connections: BTreeMap::new(),
         greeted: BTreeSet::new(),
         jobs: Jobs::default(),
+        hosts: Hosts::new().map_err(host("watching the host's programs"))?,
         look_at: Some(Instant::now()),
         tries: 0,
         trouble: String::new(),
@@ -133,19 +136,21 @@ pub fn serve(signals: &mut Signals) -> Result<(), Error> {
         let mut set = PollSet::new();
         set.add(Key::Signal, signals.as_fd(), Interest::Read);
         set.add(Key::List, list.as_fd(), Interest::Read);
+        set.add(Key::Hosts, watch.hosts.as_fd(), Interest::Read);
         for (at, connection) in watch.connections.values().enumerate() {
             set.add(Key::Events(at), connection.events.as_fd(), Interest::Read);
         }
-        if let Some(ended) = watch.jobs.ended() {
-            set.add(Key::Job, ended, Interest::Read);
+        for (at, ended) in watch.jobs.ended().enumerate() {
+            set.add(Key::Job(at), ended, Interest::Read);
         }
         let nudges = watch.connections.values().filter_map(|one| one.events.deadline());
-        let deadlines = [watch.look_at, watch.jobs.next()].into_iter().flatten().chain(nudges);
-        set.wait(deadlines.min()).map_err(host("waiting"))?;
-        let [signalled, listed, done] =
-            [Key::Signal, Key::List, Key::Job].map(|key| set.ready(key).any());
+        let deadlines = [watch.look_at, watch.jobs.next(), watch.hosts.deadline()];
+        set.wait(deadlines.into_iter().flatten().chain(nudges).min()).map_err(host("waiting"))?;
+        let [signalled, listed, hosts] =
+            [Key::Signal, Key::List, Key::Hosts].map(|key| set.ready(key).any());
         let told: Vec<bool> =
             (0..watch.connections.len()).map(|at| set.ready(Key::Events(at)).any()).collect();
+        let is_done = (0..watch.jobs.ended().count()).any(|at| set.ready(Key::Job(at)).any());
         drop(set);
         if signalled {
             if let Some(signal) = signals.take().map_err(host("catching signals"))? {
@@ -155,7 +160,13 @@ pub fn serve(signals: &mut Signals) -> Result<(), Error> {
         if listed && list_changed(&mut list).map_err(&watching)? {
             watch.look_soon(Duration::ZERO);
         }
-        if done {
+        if hosts {
+            watch.hosts.hear().map_err(host("watching the host's programs"))?;
+        }
+        if watch.hosts.is_due() {
+            watch.look_at_all();
+        }
+        if is_done {
             watch.jobs.reap().map_err(host("waiting for a process"))?;
             watch.look_soon(Duration::ZERO);
         }
@@ -168,7 +179,8 @@ pub fn serve(signals: &mut Signals) -> Result<(), Error> {
 enum Key {
     Signal,
     List,
-    Job,
+    Hosts,
+    Job(usize),
     Events(usize),
 }
 
@@ -202,6 +214,7 @@ struct Watch {
     /// Boxes that were asked since they run, by Incus's ids of them.
     greeted: BTreeSet<String>,
     jobs: Jobs,
+    hosts: Hosts,
     /// When boxes are looked at.
     look_at: Option<Instant>,
     /// How often the daemon could not be reached.
@@ -220,6 +233,7 @@ impl Watch {
     fn look(&mut self) -> Result<bool, Error> {
         let listing = host("reading the list of what is exported");
         let Listing { boxes, environment } = manifest::listing().map_err(&listing)?;
+        self.hosts.follow(environment.get("XDG_DATA_DIRS").map(String::as_str));
         self.jobs.environment = environment;
         if boxes.is_empty() {
             self.connections.clear();
@@ -303,6 +317,16 @@ impl Watch {
             }
         }
         Ok(())
+    }
+
+    /// Has all boxes looked at that run.
+    fn look_at_all(&mut self) {
+        for (project, connection) in &self.connections {
+            for (name, uuid) in connection.live.values() {
+                let (project, name, uuid) = (project.clone(), name.clone(), uuid.clone());
+                self.jobs.add(Job::Changed { project, name, uuid });
+            }
+        }
     }
 
     fn say_once(&mut self, text: String) {

@@ -42,6 +42,9 @@ impl Desktop {
     pub fn command(&self, words: &[&str]) -> std::process::Command {
         let mut command = command("incusbox", words);
         command.env("XDG_DATA_HOME", self.path("share")).env("XDG_STATE_HOME", self.path("state"));
+        // A directory of the host's that a test may write to.
+        let host = format!("{}:/usr/local/share:/usr/share", self.path("host").display());
+        command.env("XDG_DATA_DIRS", host);
         command
     }
 

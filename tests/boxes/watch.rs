@@ -79,6 +79,7 @@ fn what_packages_bring_and_take_is_on_the_host_and_gone_in_one_go_each() {
     name.root(PROGRAMS).succeeds();
     name.root(&format!("build() {{ {PACKAGE}\n}}\n(build 1) && (build 2)")).succeeds();
     desktop.export(&name, &["--all-apps"]).succeeds();
+    std::fs::create_dir_all(desktop.path("host/applications")).expect("a directory");
     let watcher = Watcher::start(&desktop);
 
     let lines = |count: usize| {
@@ -92,9 +93,17 @@ fn what_packages_bring_and_take_is_on_the_host_and_gone_in_one_go_each() {
     name.root("dpkg --install /tmp/late-2.deb").succeeds();
     watcher.until_says(LATE, "Name=Late 2\n");
     lines(2);
-    name.root("dpkg --remove late").succeeds();
+    // A program of that id that the host gets itself has it to itself.
+    let hosts = desktop.path("host/applications");
+    std::fs::write(hosts.join("late.desktop"), "[Desktop Entry]\n").expect("an entry");
     watcher.until_gone(LATE);
+    let is_other = |file: &String| file.ends_with(".desktop") && file.contains("late");
+    let other = desktop.files().into_iter().find(is_other).expect("it is there under another id");
+    assert!(desktop.read(&other).contains("\nName=Late 2"), "{}", desktop.read(&other));
     lines(3);
+    name.root("dpkg --remove late").succeeds();
+    watcher.until_gone(&other);
+    lines(4);
     assert!(!desktop.files().iter().any(|file| file.ends_with(".late.png")));
 
     // A directory that was not there, in a home that is the box's.

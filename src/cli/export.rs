@@ -79,6 +79,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     if !matches.get_flag("dry-run") && !is_for_a_box() {
         kept.manifest.environment = ground::environment();
     }
+    let is_one = name.is_some();
     let names = match name {
         Some(name) => vec![name],
         None => known(&client, &kept, &daemon)?,
@@ -86,6 +87,10 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let mut outcomes = Vec::new();
     let (is_only, mut has_failed) = (names.len() == 1, false);
     for name in names {
+        // While another box was asked, somebody may have taken this one's away.
+        if !is_one && !known(&client, &kept, &daemon)?.contains(&name) {
+            continue;
+        }
         let mut one = || {
             let there = match there.iter().find(|one| one.name == name.as_str() && one.is_box()) {
                 Some(there) => there.clone(),
@@ -206,6 +211,9 @@ fn export(
     there: &FullInstance,
 ) -> Result<Option<Outcome>, Error> {
     let name = &whose.name;
+    let (_turn, has_waited) = sync::turn(signals, kept, &whose.uuid)?;
+    let now = has_waited.then(|| the_box(client, name)).transpose()?;
+    let there = now.as_ref().unwrap_or(there);
     let look = if matches.get_flag("verify") { Closeness::Close } else { Closeness::Quick };
     while_running_as(client, signals, name, there, |client, signals| {
         let (before, offers, plan) = loop {
@@ -255,6 +263,8 @@ pub fn renew(
     let daemon = daemon(client)?;
     let there = the_box(client, name)?;
     let whose = Whose::of(client.project_name(), &daemon, &there)?;
+    let (_turn, has_waited) = sync::turn(signals, &mut kept, &whose.uuid)?;
+    let there = if has_waited { the_box(client, name)? } else { there };
     while_running_as(client, signals, name, &there, |client, signals| {
         let plan = loop {
             let (_, plan) = sync::plan(client, signals, &mut kept, &whose, Closeness::Quick)?;

@@ -23,6 +23,7 @@ pub struct Kept {
     lock: File,
     /// The file as it was when others were let have it.
     stamp: Option<Stamp>,
+    is_let_go: bool,
     has_news: bool,
     is_overtaken: bool,
 }
@@ -66,6 +67,7 @@ impl Kept {
             manifest,
             lock,
             stamp: None,
+            is_let_go: false,
             has_news: false,
             is_overtaken: false,
         }))
@@ -76,6 +78,8 @@ impl Kept {
     /// # Errors
     /// flock(2)'s.
     pub fn let_go(&mut self) -> io::Result<()> {
+        self.is_held()?;
+        self.is_let_go = true;
         self.stamp = stamp(&self.path);
         Ok(rustix::fs::flock(&self.lock, FlockOperation::Unlock)?)
     }
@@ -91,14 +95,18 @@ impl Kept {
         }
         self.has_news = stamp(&self.path) != self.stamp;
         if !self.has_news {
+            self.is_let_go = false;
             return Ok(true);
         }
         let before: Manifest = serde_json::from_slice(&self.saved)?;
         let now = read(&self.path)?;
+        self.is_let_go = false;
         self.saved = serde_json::to_vec(&now)?;
         self.tree = Tree::default();
         let ours = std::mem::replace(&mut self.manifest, now);
-        self.manifest.environment = ours.environment;
+        if ours.environment != before.environment {
+            self.manifest.environment = ours.environment;
+        }
         let own = |manifest: &Manifest| manifest.boxes.iter().position(|one| one.uuid == uuid);
         let (then, now) = (own(&before), own(&self.manifest));
         if then.map(|at| &before.boxes[at]) != now.map(|at| &self.manifest.boxes[at]) {
@@ -112,6 +120,14 @@ impl Kept {
             }
         }
         Ok(true)
+    }
+
+    /// Nothing may be changed after others had the list and it could not be taken again.
+    fn is_held(&self) -> io::Result<()> {
+        match self.is_let_go {
+            true => Err(io::Error::other("it could not be read again after others had it")),
+            false => Ok(()),
+        }
     }
 
     /// Whether others changed anything while they were let have the list last.
@@ -131,6 +147,7 @@ impl Kept {
     /// # Errors
     /// Of the file; it is as it was then.
     pub fn save(&mut self) -> io::Result<()> {
+        self.is_held()?;
         self.manifest.tidy();
         let bytes = serde_json::to_vec(&self.manifest)?;
         let Manifest { boxes, untold, aside, .. } = &self.manifest;
@@ -155,6 +172,7 @@ impl Kept {
     /// # Errors
     /// Of the files.
     pub fn sweep(&mut self) -> io::Result<()> {
+        self.is_held()?;
         for (path, record) in self.manifest.boxes.iter().flat_map(|one| &one.files) {
             if let Some(next) = &record.next {
                 self.tree.remove_temporary(path, next)?;
@@ -255,12 +273,27 @@ mod tests {
         assert_eq!(chosen(&mut slow, "slow"), ["a", "b"]);
 
         slow.let_go().expect("a lock");
+        slow.save().expect_err("others may have it");
         let mut quick = home.take();
+        quick.manifest.environment.insert("NAME".to_owned(), "new".to_owned());
         choose(&mut quick, "slow", "d");
         quick.save().expect("a list");
         drop(quick);
         assert!(slow.take_again("slow").expect("a list"));
         assert_eq!(chosen(&mut slow, "slow"), ["a", "d"], "what others brought about counts");
         assert!(slow.was_overtaken() && !slow.was_overtaken(), "it is said once");
+        assert_eq!(slow.manifest.environment["NAME"], "new");
+
+        let list = home.0.join(FILE);
+        let whole = std::fs::read(&list).expect("a list");
+        slow.let_go().expect("a lock");
+        std::fs::write(&list, "{").expect("a file");
+        slow.take_again("slow").expect_err("it is damaged");
+        slow.let_go().expect_err("it was not taken");
+        slow.save().expect_err("it was not taken");
+        assert_eq!(std::fs::read(&list).expect("a file"), b"{");
+        std::fs::write(&list, &whole).expect("a file");
+        assert!(slow.take_again("slow").expect("a list"));
+        slow.save().expect("a list");
     }
 }

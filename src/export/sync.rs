@@ -7,7 +7,7 @@ use super::apply::{self, Done, Look};
 use super::defaults;
 use super::ground::{self, Ground};
 use super::kept::Kept;
-use super::manifest::{Chosen, Exports, Settled};
+use super::manifest::{self, Chosen, Exports, Settled};
 use super::offers::{self, Left, Offers};
 use super::plan::{self, Content, Plan, READ, Wanted};
 use super::refresh;
@@ -17,6 +17,7 @@ use crate::agent::protocol::desktop::Switch;
 use crate::boxes::desktop;
 use crate::boxes::error::Error;
 use crate::boxes::host::HostUser;
+use crate::boxes::lock::Lock;
 use crate::incus::Client;
 use crate::incus::instances::PAUSE;
 use crate::incus::objects::FullInstance;
@@ -134,16 +135,50 @@ pub fn ask(
     whose: &Whose,
     question: &Question,
 ) -> Result<Offers, Error> {
-    let listing = host("reading the list of what is exported");
-    kept.let_go().map_err(&listing)?;
+    kept.let_go().map_err(host(LISTING))?;
     let asked = offers::ask(client, signals, whose.name.as_str(), question);
-    while !kept.take_again(&whose.uuid).map_err(&listing)? {
-        if let Some(signal) = signals.take().map_err(host("catching signals"))? {
-            return Err(Error::Signal(signal));
-        }
-        std::thread::sleep(PAUSE);
-    }
+    take_again(signals, kept, &whose.uuid)?;
     asked
+}
+
+/// What fails where the list does.
+const LISTING: &str = "reading the list of what is exported";
+
+fn take_again(signals: &mut Signals, kept: &mut Kept, uuid: &str) -> Result<(), Error> {
+    while !kept.take_again(uuid).map_err(host(LISTING))? {
+        pause(signals)?;
+    }
+    Ok(())
+}
+
+fn pause(signals: &mut Signals) -> Result<(), Error> {
+    if let Some(signal) = signals.take().map_err(host("catching signals"))? {
+        return Err(Error::Signal(signal));
+    }
+    std::thread::sleep(PAUSE);
+    Ok(())
+}
+
+/// Waits until nobody else asks a box, who may have started it and stop it after that. Others have the
+/// list meanwhile. Also tells whether there was anything to wait for.
+///
+/// # Errors
+/// [`Error::Host`] and [`Error::Signal`].
+pub fn turn(signals: &mut Signals, kept: &mut Kept, uuid: &str) -> Result<(Lock, bool), Error> {
+    let locking = host("looking whether another one is at work");
+    let path = manifest::directory().map_err(&locking)?.join(format!("box-{uuid}.lock"));
+    let mut has_waited = false;
+    loop {
+        if let Some(lock) = Lock::take_at(path.clone()).map_err(&locking)? {
+            return Ok((lock, has_waited));
+        }
+        has_waited = true;
+        kept.let_go().map_err(host(LISTING))?;
+        pause(signals)?;
+        take_again(signals, kept, uuid)?;
+        // Nothing was made up yet.
+        let _as_it_is_now = kept.was_overtaken();
+    }
 }
 
 /// Asks a running box, and plans what is chosen of it. If [`Kept::was_overtaken`] meanwhile, the plan is
@@ -203,9 +238,11 @@ pub fn plan(
         plan = plan::plan(&whose.name, &exports, &offers, &ground);
     }
     plan.left.clone_from(&offers.left);
-    exports.types.clone_from(&plan.types);
-    if plan.refused.is_empty() && plan.missing.is_empty() {
+    // What others brought meanwhile may need to be asked for, the next time.
+    let is_whole = !plan.is_short && plan.types.is_subset(&exports.types);
+    if is_whole && plan.refused.is_empty() && plan.missing.is_empty() {
         let answered = offers.answered;
+        exports.types.clone_from(&plan.types);
         plan.settled = fingerprint(&exports, &ground).map(|asked| Settled { asked, answered });
     }
     whose.exports(kept).types.clone_from(&plan.types);

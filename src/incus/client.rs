@@ -145,10 +145,20 @@ impl Client {
         Ok(())
     }
 
-    /// Whether the daemon knows an operation, asked over a connection of its own.
-    pub fn knows(&self, operation: &str) -> bool {
-        let connected = Client::connect(self.project.clone());
-        connected.is_ok_and(|mut asking| asking.operation("asking what it does", operation).is_ok())
+    /// An operation as it is now, asked over a connection of its own. `None` where the daemon takes its
+    /// time for the answer.
+    ///
+    /// # Errors
+    /// Everything else in [`Error`].
+    pub fn look_at(
+        &self,
+        doing: &'static str,
+        operation: &str,
+    ) -> Result<Option<Operation>, Error> {
+        match Client::connect(self.project.clone())?.operation(doing, operation) {
+            Err(Error::Stalled { .. }) => Ok(None),
+            asked => asked.map(Some),
+        }
     }
 
     /// Waits for the next answer.

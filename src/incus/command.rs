@@ -180,8 +180,8 @@ impl Client {
                 if over.is_some() {
                     break;
                 }
-                let now = self.operation(doing, &started.operation)?;
-                over = Some(now).filter(|now| now.status_code >= 200);
+                let now = self.look_at(doing, &started.operation)?;
+                over = now.filter(|now| now.status_code >= 200);
                 look_at = Some(Instant::now() + LOOK);
             }
             if signalled {

@@ -23,6 +23,8 @@ const CHANGE_PATIENCE: Duration = Duration::from_secs(180);
 const TICK: Duration = Duration::from_millis(250);
 /// How often it is asked whether an operation is still known, where nothing else tells.
 const LOOK: Duration = Duration::from_secs(2);
+/// A daemon that was not there for so long is gone.
+const GONE: Duration = Duration::from_secs(60);
 
 /// Over how many connections states are asked for.
 const STATE_CONNECTIONS: usize = 4;
@@ -318,6 +320,7 @@ impl Client {
     ) -> Result<(), Interrupted> {
         self.send_wait(doing, operation)?;
         let mut second = None;
+        let mut answered_at = Instant::now();
         let mut tell = tell;
         // incus-user does not pass on that the daemon is gone.
         let (tick, is_relayed) = match (tell.is_some(), self.daemon().restricted) {
@@ -351,6 +354,11 @@ impl Client {
                     second = Client::connect(self.project().map(str::to_owned)).ok();
                 }
                 let progress = second.as_mut().map(|client| client.progress(operation));
+                if matches!(progress, Some(Ok(_))) {
+                    answered_at = Instant::now();
+                } else if is_relayed && answered_at.elapsed() >= GONE {
+                    return Err(Error::Closed { doing }.into());
+                }
                 match (progress, tell.as_mut()) {
                     (Some(Ok(Some(text))), Some(tell)) => tell(&text),
                     // It ended meanwhile, or the daemon knows nothing of it any more.

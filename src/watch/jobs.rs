@@ -216,10 +216,11 @@ impl Jobs {
             Pause { until: now, paid: owed + (now - since) * REST, failures, is_wanted };
         let tried = if is_wanted { now + growing(TRIES, failures - 1) } else { now };
         pause.until = pause.at_least().max(tried);
-        let waiting = &self.waiting;
+        let (waiting, running) = (&self.waiting, &self.running);
         self.pauses.retain(|job, pause| {
             pause.until.max(pause.paid) > now
                 || pause.is_wanted
+                || running.iter().any(|running| running.job == *job)
                 || pause.failures > 0 && waiting.contains(job)
         });
         self.pauses.insert(job, pause);

@@ -233,7 +233,8 @@ impl Watch {
     fn look(&mut self) -> Result<bool, Error> {
         let listing = host("reading the list of what is exported");
         let Listing { boxes, environment } = manifest::listing().map_err(&listing)?;
-        self.hosts.follow(environment.get("XDG_DATA_DIRS").map(String::as_str));
+        let own = std::env::var("XDG_DATA_DIRS").ok();
+        self.hosts.follow(environment.get("XDG_DATA_DIRS").or(own.as_ref()).map(String::as_str));
         self.jobs.environment = environment;
         if boxes.is_empty() {
             self.connections.clear();

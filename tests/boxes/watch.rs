@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crate::export::{Desktop, PROGRAMS};
 use crate::support::{Name, incus};
 
-/// More than a busy machine needs.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// More than a busy machine needs. A box that changes often has to wait four times as long as it took.
+const PATIENCE: Duration = Duration::from_secs(60);
 const LATE: &str = "share/applications/late.desktop";
 
 /// `incusbox watch`, ended with this.

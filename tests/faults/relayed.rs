@@ -111,8 +111,16 @@ fn what_the_daemon_said_before_it_closed_arrives_also_when_it_pinged() {
         let mut script = Script::new(mode, Way::Pipes);
         let says = |text: &[u8], last: Do| {
             let ping = Do::Send(wire::ping());
-            // While the ping is passed on, after the answer to the upgrade was.
-            vec![ping, Do::Pause(LAG + LAG / 2), Do::Send(text.to_vec()), Do::OperationEnds, last]
+            // The ping comes when the answer to the upgrade is on its way, and the rest and the end while
+            // the ping is.
+            vec![
+                Do::Pause(LAG / 4),
+                ping,
+                Do::Pause(LAG + LAG / 4),
+                Do::Send(text.to_vec()),
+                Do::OperationEnds,
+                last,
+            ]
         };
         let out = [wire::binary(b"all of it\n"), wire::end()].concat();
         let err = match mode {

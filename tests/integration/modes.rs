@@ -68,3 +68,12 @@ fn a_hundred_native_runs_of_a_command_that_ends_at_once_all_succeed() {
     let difference = outcome.difference(&Outcome::new(End::Code(0), "all\n"));
     assert!(difference.is_empty(), "{difference}");
 }
+
+/// All of it is on this side of the daemon when the command ended.
+#[test]
+fn a_reader_that_takes_its_time_after_the_end_of_a_native_run_loses_nothing() {
+    let text = r#"for i in $(seq 6); do ("$@" seq 50000 | (sleep 8; wc -c)) & done; wait"#;
+    let outcome = Invocation::script(Way::Native, text).run();
+    let difference = outcome.difference(&Outcome::new(End::Code(0), "288894\n".repeat(6).as_str()));
+    assert!(difference.is_empty(), "{difference}");
+}

@@ -253,6 +253,11 @@ impl NativeRelay {
             self.control.flush()?;
             let delivered =
                 self.down.iter().all(|(link, output)| link.is_over() && output.is_idle());
+            let is_held_up = |output: &Output| output.is_full() || !output.is_idle();
+            if deadline.is_some() && self.down.iter().any(|(_, output)| is_held_up(output)) {
+                // Whoever reads here takes their time; that is not the daemon's.
+                deadline = Some(Instant::now() + LINGER);
+            }
             let timed_out = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if let Some(operation) = ended.take_if(|_| delivered || timed_out) {
                 return Ok(Progress::Done(operation));
@@ -297,14 +302,6 @@ impl NativeRelay {
             if control.any() {
                 self.pass_control()?;
             }
-            match self.relayed.as_mut().map(|relayed| relayed.due(self.control_in.is_closed())) {
-                Some(Due::Nudge) => websocket::pong(self.control.outbox.tail(), b""),
-                // What the command wrote may still be on its way, for long.
-                Some(Due::Quiet) if ended.is_none() && !client.knows(&self.operation) => {
-                    return Ok(Progress::Lost);
-                }
-                _ => {}
-            }
             if self.pinged && self.last_sign.elapsed() >= SILENCE {
                 return Ok(Progress::Silent);
             }
@@ -330,6 +327,17 @@ impl NativeRelay {
                     }
                     Err(_) => return Ok(Progress::Lost),
                 }
+            }
+            match self.relayed.as_mut().map(|relayed| relayed.due(self.control_in.is_closed())) {
+                Some(Due::Nudge) => websocket::pong(self.control.outbox.tail(), b""),
+                // What the command wrote may still be on its way, for long.
+                Some(Due::Quiet)
+                    if ended.is_none()
+                        && client.look_at("asking what it does", &self.operation).is_err() =>
+                {
+                    return Ok(Progress::Lost);
+                }
+                _ => {}
             }
         }
     }

@@ -51,6 +51,8 @@ impl Relay<'_> {
             true => framed.is_over(),
             false => framed.is_closed(),
         };
+        // It may be here already, behind the last word.
+        self.pass_over();
         while !is_settled(&self.framed, self.relayed.is_some()) && Instant::now() < deadline {
             let mut set = PollSet::new();
             set.add((), std::os::fd::AsFd::as_fd(&self.framed), Interest::Read);

@@ -27,14 +27,6 @@ impl Lock {
             Ok(path) => path,
             Err(_) => directories.place_state_file(&file)?,
         };
-        Lock::take_at(path)
-    }
-
-    /// Takes the lock that is this file; `None` when somebody else holds it.
-    ///
-    /// # Errors
-    /// Of the file.
-    pub fn take_at(path: PathBuf) -> io::Result<Option<Lock>> {
         loop {
             let open = OpenOptions::new()
                 .create(true)

@@ -211,9 +211,6 @@ fn export(
     there: &FullInstance,
 ) -> Result<Option<Outcome>, Error> {
     let name = &whose.name;
-    let (_turn, has_waited) = sync::turn(signals, kept, &whose.uuid)?;
-    let now = has_waited.then(|| the_box(client, name)).transpose()?;
-    let there = now.as_ref().unwrap_or(there);
     let look = if matches.get_flag("verify") { Closeness::Close } else { Closeness::Quick };
     while_running_as(client, signals, name, there, |client, signals| {
         let (before, offers, plan) = loop {
@@ -263,8 +260,6 @@ pub fn renew(
     let daemon = daemon(client)?;
     let there = the_box(client, name)?;
     let whose = Whose::of(client.project_name(), &daemon, &there)?;
-    let (_turn, has_waited) = sync::turn(signals, &mut kept, &whose.uuid)?;
-    let there = if has_waited { the_box(client, name)? } else { there };
     while_running_as(client, signals, name, &there, |client, signals| {
         let plan = loop {
             let (_, plan) = sync::plan(client, signals, &mut kept, &whose, Closeness::Quick)?;

@@ -48,15 +48,6 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let whose = Whose { is_followed: true, ..whose };
     let known = kept.manifest.boxes.iter().find(|one| one.uuid == whose.uuid);
     let Some(called) = known.map(|one| one.called.as_str()) else { return Ok(ExitCode::SUCCESS) };
-    let called = called.to_owned();
-    let (_turn, has_waited) = sync::turn(&mut signals, &mut kept, &whose.uuid)?;
-    let there = match has_waited {
-        true => match client.full_instance(name.as_str()) {
-            Err(error) if error.code() == Some(404) => return Ok(ExitCode::SUCCESS),
-            asked => asked?,
-        },
-        false => there,
-    };
     // A new name, to which nobody else saw meanwhile, is worth a start.
     let is_started = matches.get_flag("start") && called != name.as_str();
     if there.status != "Running" && !is_started {

@@ -7,7 +7,7 @@ use super::apply::{self, Done, Look};
 use super::defaults;
 use super::ground::{self, Ground};
 use super::kept::Kept;
-use super::manifest::{self, Chosen, Exports, Settled};
+use super::manifest::{Chosen, Exports, Settled};
 use super::offers::{self, Left, Offers};
 use super::plan::{self, Content, Plan, READ, Wanted};
 use super::refresh;
@@ -17,7 +17,6 @@ use crate::agent::protocol::desktop::Switch;
 use crate::boxes::desktop;
 use crate::boxes::error::Error;
 use crate::boxes::host::HostUser;
-use crate::boxes::lock::Lock;
 use crate::incus::Client;
 use crate::incus::instances::PAUSE;
 use crate::incus::objects::FullInstance;
@@ -41,6 +40,8 @@ pub struct Whose {
     pub home_is_hosts: bool,
     /// Whether programs in it are on the host's session bus.
     pub is_on_bus: bool,
+    /// Whether it runs anyhow, and was not started for what is done with it.
+    pub is_running: bool,
     /// Whether it is to tell of changes from now on.
     pub is_followed: bool,
 }
@@ -77,6 +78,7 @@ impl Whose {
             uid: user.as_ref().map_or(0, |user| user.uid),
             home_is_hosts: user.is_some_and(|user| user.has_home_of(there)),
             is_on_bus: desktop::on(there).is_some_and(|on| on.contains(&Switch::Bus)),
+            is_running: there.status == "Running",
             is_followed: false,
         })
     }
@@ -124,7 +126,8 @@ impl Whose {
 }
 
 /// Asks a running box what it offers, with what is chosen of it. A box may take its time for the answer,
-/// and it is not the other boxes' fault: they have the list meanwhile.
+/// and it is not the other boxes' fault: they have the list meanwhile. (But not where it was started for
+/// this: nobody shall rely on that it runs.)
 ///
 /// # Errors
 /// Everything in [`Error`].
@@ -135,50 +138,20 @@ pub fn ask(
     whose: &Whose,
     question: &Question,
 ) -> Result<Offers, Error> {
-    kept.let_go().map_err(host(LISTING))?;
-    let asked = offers::ask(client, signals, whose.name.as_str(), question);
-    take_again(signals, kept, &whose.uuid)?;
-    asked
-}
-
-/// What fails where the list does.
-const LISTING: &str = "reading the list of what is exported";
-
-fn take_again(signals: &mut Signals, kept: &mut Kept, uuid: &str) -> Result<(), Error> {
-    while !kept.take_again(uuid).map_err(host(LISTING))? {
-        pause(signals)?;
+    let ask = |client, signals: &mut _| offers::ask(client, signals, whose.name.as_str(), question);
+    if !whose.is_running {
+        return ask(client, signals);
     }
-    Ok(())
-}
-
-fn pause(signals: &mut Signals) -> Result<(), Error> {
-    if let Some(signal) = signals.take().map_err(host("catching signals"))? {
-        return Err(Error::Signal(signal));
-    }
-    std::thread::sleep(PAUSE);
-    Ok(())
-}
-
-/// Waits until nobody else asks a box, who may have started it and stop it after that. Others have the
-/// list meanwhile. Also tells whether there was anything to wait for.
-///
-/// # Errors
-/// [`Error::Host`] and [`Error::Signal`].
-pub fn turn(signals: &mut Signals, kept: &mut Kept, uuid: &str) -> Result<(Lock, bool), Error> {
-    let locking = host("looking whether another one is at work");
-    let path = manifest::directory().map_err(&locking)?.join(format!("box-{uuid}.lock"));
-    let mut has_waited = false;
-    loop {
-        if let Some(lock) = Lock::take_at(path.clone()).map_err(&locking)? {
-            return Ok((lock, has_waited));
+    let listing = host("reading the list of what is exported");
+    kept.let_go().map_err(&listing)?;
+    let asked = ask(client, signals);
+    while !kept.take_again(&whose.uuid).map_err(&listing)? {
+        if let Some(signal) = signals.take().map_err(host("catching signals"))? {
+            return Err(Error::Signal(signal));
         }
-        has_waited = true;
-        kept.let_go().map_err(host(LISTING))?;
-        pause(signals)?;
-        take_again(signals, kept, uuid)?;
-        // Nothing was made up yet.
-        let _as_it_is_now = kept.was_overtaken();
+        std::thread::sleep(PAUSE);
     }
+    asked
 }
 
 /// Asks a running box, and plans what is chosen of it. If [`Kept::was_overtaken`] meanwhile, the plan is

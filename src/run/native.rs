@@ -58,6 +58,7 @@ pub fn run(
     let name = session.options.name.as_str().to_owned();
     let ended = match relay.run(&mut session.client).map_err(host)? {
         Outcome::Ended(ended) => ended,
+        Outcome::Killed(signal) => return Ok(ExitStatus::Signal(signal)),
         Outcome::Lost => return Err(session.lost(Some(&operation))),
         Outcome::Silent(seconds) => return Err(Error::Lost { name, why: Lost::Silent(seconds) }),
         Outcome::Broken(what) => return Err(broken(what)),

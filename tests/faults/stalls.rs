@@ -171,3 +171,29 @@ fn a_command_that_is_silent_for_long_is_not_given_up_while_the_daemon_lives() {
     }
     at_once(cases);
 }
+
+/// All of it is on this side of the daemon when the command ended. The times are longer than those after
+/// which a daemon that says nothing is given up.
+#[test]
+fn a_reader_that_takes_its_time_loses_nothing() {
+    let script =
+        r#""$1" --mode "$2" "$3" -- seq 50000 | (sleep "$4"; wc -c); echo "${PIPESTATUS[0]}""#;
+    let name = std::env::var("IBX_BOX").expect("IBX_BOX names a box");
+    let run = |mode: &str, time: &str| {
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", script, "script", &crate::client::program(), mode, &name, time]);
+        let seen = command.output().expect("bash");
+        let [stdout, stderr] = [seen.stdout, seen.stderr].map(String::from_utf8);
+        assert_eq!(
+            (stdout.as_deref(), stderr.as_deref()),
+            (Ok("288894\n0\n"), Ok("")),
+            "{mode} {time}"
+        );
+    };
+    std::thread::scope(|scope| {
+        for time in ["8", "8", "8", "35", "65"] {
+            scope.spawn(move || run("agent", time));
+            scope.spawn(move || run("native", time));
+        }
+    });
+}

@@ -69,11 +69,14 @@ fn a_hundred_native_runs_of_a_command_that_ends_at_once_all_succeed() {
     assert!(difference.is_empty(), "{difference}");
 }
 
-/// All of it is on this side of the daemon when the command ended.
-#[test]
-fn a_reader_that_takes_its_time_after_the_end_of_a_native_run_loses_nothing() {
-    let text = r#"for i in $(seq 6); do ("$@" seq 50000 | (sleep 8; wc -c)) & done; wait"#;
-    let outcome = Invocation::script(Way::Native, text).run();
-    let difference = outcome.difference(&Outcome::new(End::Code(0), "288894\n".repeat(6).as_str()));
+/// What has ended in the box has not ended for whoever waits for its output, and ends by a signal.
+fn a_run_that_waits_for_a_reader_dies_by_a_signal(way: Way) {
+    let text = r#"mkfifo "$HOME/fifo-$$"; "$@" seq 50000 >"$HOME/fifo-$$" & run=$!; exec 4<"$HOME/fifo-$$"; rm "$HOME/fifo-$$"; sleep 3; kill -TERM $run; wait $run; echo "status $?""#;
+    let outcome = Invocation::script(way, text).run();
+    let difference = outcome.difference(&Outcome::new(End::Code(0), "status 143\n"));
     assert!(difference.is_empty(), "{difference}");
+}
+
+in_ways! {
+    a_run_that_waits_for_a_reader_dies_by_a_signal: Local Agent Native;
 }

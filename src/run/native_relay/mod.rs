@@ -26,6 +26,8 @@ use crate::sys::startup;
 use crate::sys::terminal::Terminal;
 use out::Out;
 
+/// The signals that end a program that does not catch them, of those that are the command's.
+const DEADLY: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
 /// Read at once from stdin or the keyboard.
 const CHUNK: usize = 64 << 10;
 /// No more is read while this much waits to be sent.
@@ -59,6 +61,9 @@ pub enum Streams {
 pub enum Outcome {
     /// The command ended.
     Ended(Ended),
+    /// This program was to end by a signal, when only whoever reads its output was waited for. A
+    /// command of the host's would not have ended yet.
+    Killed(i32),
     /// The connection ended before the command did.
     Lost,
     /// The daemon says nothing any more.
@@ -117,6 +122,7 @@ pub struct NativeRelay {
 /// Where a run stands when it is over.
 enum Progress {
     Done(Operation),
+    Killed(i32),
     Lost,
     Silent,
     Broken(String),
@@ -225,6 +231,7 @@ impl NativeRelay {
         signals.release();
         let operation = match result? {
             Progress::Done(operation) => operation,
+            Progress::Killed(signal) => return Ok(Outcome::Killed(signal)),
             Progress::Lost => return Ok(Outcome::Lost),
             Progress::Silent => return Ok(Outcome::Silent(SILENCE.as_secs())),
             Progress::Broken(what) => return Ok(Outcome::Broken(what)),
@@ -253,12 +260,11 @@ impl NativeRelay {
             self.control.flush()?;
             let delivered =
                 self.down.iter().all(|(link, output)| link.is_over() && output.is_idle());
-            let is_held_up = |output: &Output| output.is_full() || !output.is_idle();
-            if deadline.is_some() && self.down.iter().any(|(_, output)| is_held_up(output)) {
-                // Whoever reads here takes their time; that is not the daemon's.
-                deadline = Some(Instant::now() + LINGER);
-            }
-            let timed_out = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            // Whoever reads here takes their time; that is not the daemon's.
+            let is_held_up =
+                self.down.iter().any(|(_, output)| output.is_full() || !output.is_idle());
+            let timed_out =
+                !is_held_up && deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if let Some(operation) = ended.take_if(|_| delivered || timed_out) {
                 return Ok(Progress::Done(operation));
             }
@@ -269,8 +275,9 @@ impl NativeRelay {
             }
             self.register(&mut set);
             let silence = self.pinged.then(|| self.last_sign + SILENCE);
+            let patience = [deadline, silence].map(|until| until.filter(|_| !is_held_up));
             let relayed = self.relayed.as_ref().map(Relayed::deadline);
-            set.wait([deadline, silence, relayed].into_iter().flatten().min())?;
+            set.wait(patience.into_iter().chain([relayed]).flatten().min())?;
             let [signalled, wait, stdin, keys, control, echo] =
                 [Key::Signals, Key::Wait, Key::Stdin, Key::Keys, Key::ControlIn, Key::Echo]
                     .map(|key| set.ready(key));
@@ -279,6 +286,10 @@ impl NativeRelay {
                 .collect();
             drop(set);
 
+            if is_held_up {
+                self.last_sign = Instant::now();
+                deadline = deadline.map(|_| Instant::now() + LINGER);
+            }
             for (index, (link_ready, output_ready)) in down.into_iter().enumerate() {
                 let (link, output) = &mut self.down[index];
                 if output_ready.error {
@@ -289,13 +300,17 @@ impl NativeRelay {
                 if link_ready.any() {
                     let moved = link.move_to(output)?;
                     self.had_output |= moved > 0;
-                    if moved == 0 && !output.is_full() {
-                        link.receive()?;
+                    if moved > 0 || (!output.is_full() && link.receive()?) {
+                        self.last_sign = Instant::now();
                     }
                 }
             }
             if signalled.readable {
                 while let Some(signal) = signals.take()? {
+                    let is_over = ended.is_some() || self.control_in.is_closed();
+                    if is_over && DEADLY.contains(&signal) {
+                        return Ok(Progress::Killed(signal));
+                    }
                     self.note_signal(signal)?;
                 }
             }

@@ -170,6 +170,7 @@ impl Relay<'_> {
             }
             FromAgent::Exited(exited) => {
                 self.trace.note("the command ended");
+                self.last_output = Instant::now();
                 self.outcome = Some(Outcome::Ended(exited));
             }
             FromAgent::Failed(failure) => self.outcome = Some(Outcome::Failed(failure)),

@@ -81,6 +81,21 @@ impl Relay<'_> {
                 let (stdout_bytes, stdin_taken) = (0, 0);
                 self.outcome = Some(Outcome::Ended(Exited { status, stdout_bytes, stdin_taken }));
             }
+            // Only whoever reads here is waited for. A command of the host's would not have ended yet.
+            libc::SIGHUP | libc::SIGINT | libc::SIGQUIT | libc::SIGTERM => {
+                let stdout_bytes = self.raw_received;
+                match &mut self.outcome {
+                    Some(Outcome::Ended(exited)) => {
+                        *exited =
+                            Exited { status: ExitStatus::Signal(signal), stdout_bytes, ..*exited };
+                        for output in [&mut self.stdout, &mut self.stderr, &mut self.screen_out] {
+                            output.give_up(None);
+                            output.flush();
+                        }
+                    }
+                    _ => self.uplink.send(&ToAgent::Signal(signal)),
+                }
+            }
             _ => self.uplink.send(&ToAgent::Signal(signal)),
         }
         Ok(())

@@ -99,7 +99,7 @@ pub struct Relay<'a> {
     relayed: Option<Relayed>,
     /// Until when an agent has to greet.
     greet_by: Instant,
-    /// When output last came, once the command has ended.
+    /// When output last came, or could: the command's end, or a reader's that took its time.
     last_output: Instant,
     outcome: Option<Outcome>,
 }
@@ -217,6 +217,9 @@ impl<'a> Relay<'a> {
                 [Key::Stdout, Key::Stderr, Key::ScreenOut].map(|key| set.ready(key));
             drop(set);
 
+            if self.stdout.is_full() {
+                self.last_output = Instant::now();
+            }
             for (output, ready) in [
                 (&mut self.stdout, stdout),
                 (&mut self.stderr, stderr),
@@ -257,7 +260,7 @@ impl<'a> Relay<'a> {
 
     /// When to look at the clock again.
     fn deadline(&self) -> Option<Instant> {
-        let silence = self.pinged.then(|| self.last_sign + SILENCE);
+        let silence = (self.pinged && self.outcome.is_none()).then(|| self.last_sign + SILENCE);
         let greeting = (!self.greeted).then_some(self.greet_by);
         let late = self.waits_for_output().then(|| self.last_output + LATE_OUTPUT);
         let relayed = self.relayed.as_ref().map(Relayed::deadline);
@@ -274,7 +277,7 @@ impl<'a> Relay<'a> {
             }));
         } else if self.waits_for_output() && now >= self.last_output + LATE_OUTPUT {
             self.outcome = Some(Outcome::Truncated);
-        } else if self.pinged && now >= self.last_sign + SILENCE {
+        } else if self.outcome.is_none() && self.pinged && now >= self.last_sign + SILENCE {
             self.outcome = Some(Outcome::Silent(SILENCE.as_secs()));
         }
         match self.relayed.as_mut().map(|relayed| relayed.due(self.echo.is_closed())) {

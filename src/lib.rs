@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`names`] | names from outside, checked at the edge |
 //! | [`exit`] | how a command ended; 125, 126, 127 |
+//! | [`deadly`] | signals that kill, and output that nobody takes then |
 //! | [`message`] | one voice on stderr, sanitised |
 //! | [`buffer`] | bytes that wait to be passed on |
 //! | [`sys`] | the only room that talks to the kernel |
@@ -31,6 +32,7 @@ pub mod buffer;
 pub mod cli;
 #[cfg(feature = "cli")]
 mod config;
+pub mod deadly;
 #[cfg(feature = "desktop")]
 pub mod desktop;
 pub mod exit;

@@ -42,6 +42,8 @@ pub struct Outflow {
     slave: Option<OwnedFd>,
     /// How much of its terminal's output the host takes.
     pub screen_window: usize,
+    /// When output last moved, or the command ended.
+    pub last_moved: Instant,
     is_forgotten: bool,
 }
 
@@ -53,6 +55,14 @@ pub struct Ended {
     stdout_left: u64,
     stderr_left: u64,
     screen_left: usize,
+}
+
+impl Ended {
+    /// Leaves what is still due for a run that dies by `signal`.
+    pub fn give_up(&mut self, signal: i32) {
+        let status = ExitStatus::Signal(signal);
+        *self = Ended { status, stdout_left: 0, stderr_left: 0, screen_left: 0 };
+    }
 }
 
 impl Outflow {
@@ -68,22 +78,35 @@ impl Outflow {
             terminal,
             slave,
             screen_window: SCREEN_WINDOW,
+            last_moved: Instant::now(),
             is_forgotten: false,
         };
         (outflow, child.stdin)
     }
 
     /// Notes the command's end: what it wrote before is in the pipes now, and is still due.
-    pub fn ended(&self, status: ExitStatus) -> Ended {
+    pub fn ended(&mut self, status: ExitStatus) -> Ended {
         let unread = |pipe: &Option<OwnedFd>| {
             pipe.as_ref().map_or(0, |pipe| pipes::unread_bytes(pipe).unwrap_or(0))
         };
-        Ended {
+        let ended = Ended {
             status,
             stdout_left: unread(&self.stdout),
             stderr_left: unread(&self.stderr),
             screen_left: SCREEN_AFTER_END,
+        };
+        if !self.is_held_up(&ended) {
+            // Some of what it wrote was not even looked at yet.
+            self.last_moved = Instant::now();
         }
+        ended
+    }
+
+    /// Whether only the host keeps what is due from moving.
+    fn is_held_up(&self, ended: &Ended) -> bool {
+        (ended.stdout_left == 0 || self.stdout_waits)
+            && (ended.stderr_left == 0 || self.stderr_window == 0)
+            && (self.screen_window == 0 || !self.terminal.as_ref().is_some_and(is_readable))
     }
 
     /// Whether everything that was due at the command's end is on its way.
@@ -170,6 +193,7 @@ impl Outflow {
                     return Ok(());
                 }
                 Ok(count) => {
+                    self.last_moved = Instant::now();
                     self.stdout_bytes += count as u64;
                     if let Some(ended) = &mut ended {
                         ended.stdout_left -= count as u64;
@@ -203,6 +227,7 @@ impl Outflow {
             Ok(0) if limit == 0 => {}
             Ok(0) => self.stderr = None,
             Ok(count) => {
+                self.last_moved = Instant::now();
                 self.stderr_window -= count;
                 host.send(&FromAgent::Stderr(&chunk[..count]));
                 if let Some(ended) = ended {
@@ -225,6 +250,7 @@ impl Outflow {
         let limit = CHUNK.min(self.screen_window);
         match rustix::io::read(master, &mut chunk[..limit]) {
             Ok(count @ 1..) => {
+                self.last_moved = Instant::now();
                 self.screen_window -= count;
                 host.send(&FromAgent::Screen(&chunk[..count]));
                 if let Some(ended) = ended {

@@ -16,6 +16,7 @@ use super::protocol::{
 use super::spawn::{self, Child};
 use super::stdin::Stdin;
 use crate::buffer::Buffer;
+use crate::deadly::{self, Deadly};
 use crate::exit::{self, ExitStatus};
 use crate::sys::fds::{self, Put};
 use crate::sys::poll::{Interest, PollSet};
@@ -103,6 +104,8 @@ struct Supervisor {
     demand: Option<Demand>,
     hangups: Hangups,
     ending: Option<Ending>,
+    deadly: Deadly,
+    has_ended: bool,
     /// The command was stopped because it is not in its terminal's foreground.
     wants_foreground: bool,
     /// The host was asked to change its terminal; stdout, which may end in that same terminal,
@@ -126,6 +129,8 @@ impl Supervisor {
             demand: settings.filter(|_| watch).map(Demand::new),
             hangups: Hangups::new(pid),
             ending: None,
+            deadly: Deadly::default(),
+            has_ended: false,
             wants_foreground: false,
             awaits_terminal: false,
         }
@@ -148,7 +153,8 @@ impl Supervisor {
             let mut set = PollSet::new();
             set.add(Key::Signals, signals.as_fd(), Interest::Read);
             self.register(&mut set);
-            set.wait(self.deadline())?;
+            let given_up = ended.as_ref().and_then(|ended| self.given_up_at(ended));
+            set.wait(self.deadline().into_iter().chain(given_up).min())?;
             let ready = |key| set.ready(key);
             let (host, raw, stdin) = (ready(Key::Host), ready(Key::Raw), ready(Key::Stdin));
             let (stdout, stderr) = (ready(Key::Stdout), ready(Key::Stderr));
@@ -187,6 +193,9 @@ impl Supervisor {
             self.watch_demand();
             if let Some(ending) = &mut self.ending {
                 ending.go_on();
+            }
+            if let Some(ended) = &mut ended {
+                self.give_up_output(ended);
             }
         }
     }
@@ -236,6 +245,19 @@ impl Supervisor {
         .min()
     }
 
+    /// When output that the host does not take is given up, should the command have been killed.
+    fn given_up_at(&self, ended: &Ended) -> Option<Instant> {
+        self.deadly.ends(ended.status)?;
+        Some(self.out.last_moved + deadly::PATIENCE)
+    }
+
+    fn give_up_output(&self, ended: &mut Ended) {
+        let is_due = self.given_up_at(ended).is_some_and(|at| Instant::now() >= at);
+        if let (Some(signal), true) = (self.deadly.ends(ended.status), is_due) {
+            ended.give_up(signal);
+        }
+    }
+
     /// The next change of the command; nothing once it ended and there is nobody to ask about.
     fn child_event(&self, has_ended: bool) -> io::Result<Option<ChildEvent>> {
         if has_ended { Ok(None) } else { process::child_event(self.pid) }
@@ -251,7 +273,10 @@ impl Supervisor {
                 self.host.send(&FromAgent::Stopped(signal));
             }
             ChildEvent::Continued => {}
-            ChildEvent::Ended(status) => return Ok(Some(self.out.ended(status))),
+            ChildEvent::Ended(status) => {
+                self.has_ended = true;
+                return Ok(Some(self.out.ended(status)));
+            }
         }
         Ok(None)
     }
@@ -306,6 +331,12 @@ impl Supervisor {
     }
 
     fn pass_signal(&mut self, signal: i32) {
+        if self.has_ended {
+            // What it left in its group is the group's own; a shell would tell it nothing either.
+            self.deadly.note_after_end(signal);
+            return;
+        }
+        self.deadly.note_passed_on(signal);
         if signal == libc::SIGCONT && std::mem::take(&mut self.wants_foreground) {
             // What a shell's `fg` does.
             self.out.take_foreground(self.pid);
@@ -394,6 +425,7 @@ impl Supervisor {
             status: ended.status,
             stdout_bytes: self.out.stdout_bytes,
             stdin_taken: self.stdin.taken(),
+            signals_taken: self.deadly.count(),
         }));
         self.host.flush_all()?;
         self.host.framed = None;

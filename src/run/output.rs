@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
 
 use crate::buffer::Buffer;
 use crate::sys::fds::{Put, Sink, Standard};
@@ -14,7 +15,7 @@ pub struct Output {
     /// The standard descriptor behind the sink, to be let go of with it.
     standard: Option<Standard>,
     waiting: Buffer,
-    full: bool,
+    full_since: Option<Instant>,
     /// Why it was given up, when that was not just a reader that left.
     error: Option<io::Error>,
     /// Bytes done with since they were last asked for.
@@ -49,7 +50,7 @@ impl Output {
             is_pipe: false,
             standard: None,
             waiting: Buffer::default(),
-            full: false,
+            full_since: None,
             error: None,
             done: 0,
             not_counted: 0,
@@ -59,7 +60,12 @@ impl Output {
 
     /// What to wait for: room when something waits, else that the reader leaves.
     pub fn poll_fd(&self) -> Option<(BorrowedFd<'_>, bool)> {
-        Some((self.sink.as_ref()?.as_fd(), self.full))
+        Some((self.sink.as_ref()?.as_fd(), self.is_full()))
+    }
+
+    /// How many bytes wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Whether nothing waits.
@@ -69,12 +75,21 @@ impl Output {
 
     /// Whether a write would have to wait.
     pub fn is_full(&self) -> bool {
-        self.full
+        self.full_since.is_some()
+    }
+
+    /// Since when its reader has taken nothing, if a write would have to wait.
+    pub fn full_since(&self) -> Option<Instant> {
+        self.full_since
+    }
+
+    fn note_full(&mut self) {
+        self.full_since.get_or_insert_with(Instant::now);
     }
 
     /// Notes that there is room again.
     pub fn note_room(&mut self) {
-        self.full = false;
+        self.full_since = None;
     }
 
     /// Writes `data` straight away; says how much of it is done with.
@@ -83,7 +98,7 @@ impl Output {
         match sink.write(data) {
             Ok(Put::Bytes(count)) => count,
             Ok(Put::Full) => {
-                self.full = true;
+                self.note_full();
                 0
             }
             Ok(Put::Gone) => {
@@ -99,7 +114,7 @@ impl Output {
 
     /// Whether data may be moved into it from a socket.
     pub fn takes_splice(&self) -> bool {
-        self.is_pipe && self.sink.is_some() && self.waiting.is_empty() && !self.full
+        self.is_pipe && self.sink.is_some() && self.waiting.is_empty() && !self.is_full()
     }
 
     /// Moves up to `most` bytes from `socket`; says how many were.
@@ -107,7 +122,7 @@ impl Output {
         let Some(sink) = &mut self.sink else { return 0 };
         match sink.splice_from(socket, most) {
             Ok(Put::Bytes(count)) => return count,
-            Ok(Put::Full) => self.full = true,
+            Ok(Put::Full) => self.note_full(),
             Ok(Put::Gone) => self.give_up(None),
             // Not between these two: copying always works.
             Err(_) => self.is_pipe = false,
@@ -118,7 +133,7 @@ impl Output {
     /// Takes `data` to be written behind what waits.
     pub fn push(&mut self, data: &[u8]) {
         let mut data = data;
-        while self.waiting.is_empty() && !self.full && !data.is_empty() {
+        while self.waiting.is_empty() && !self.is_full() && !data.is_empty() {
             let count = self.write(data);
             self.done += count;
             data = &data[count..];
@@ -128,7 +143,7 @@ impl Output {
 
     /// Writes what waits, as far as there is room.
     pub fn flush(&mut self) {
-        while !self.full && !self.waiting.is_empty() {
+        while !self.is_full() && !self.waiting.is_empty() {
             let waiting = std::mem::take(&mut self.waiting);
             let count = self.write(waiting.as_slice());
             self.waiting = waiting;
@@ -142,7 +157,7 @@ impl Output {
         if self.sink.take().is_some() {
             self.closed_news = true;
             self.error = error;
-            self.full = false;
+            self.full_since = None;
             if let Some(standard) = self.standard {
                 let _stays_open = standard.release();
             }

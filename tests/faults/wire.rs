@@ -78,5 +78,6 @@ pub fn greeting() -> Vec<u8> {
 /// The agent's last word.
 pub fn exited(code: u8, stdout_bytes: u64) -> Vec<u8> {
     let status = ExitStatus::Code(code);
-    agent(&[FromAgent::Exited(Exited { status, stdout_bytes, stdin_taken: 0 })])
+    let (stdin_taken, signals_taken) = (0, 0);
+    agent(&[FromAgent::Exited(Exited { status, stdout_bytes, stdin_taken, signals_taken })])
 }

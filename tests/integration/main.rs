@@ -12,6 +12,7 @@ mod support;
 
 mod background;
 mod demand;
+mod held_up;
 mod images;
 mod job_control;
 mod keys;

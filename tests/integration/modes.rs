@@ -68,15 +68,3 @@ fn a_hundred_native_runs_of_a_command_that_ends_at_once_all_succeed() {
     let difference = outcome.difference(&Outcome::new(End::Code(0), "all\n"));
     assert!(difference.is_empty(), "{difference}");
 }
-
-/// What has ended in the box has not ended for whoever waits for its output, and ends by a signal.
-fn a_run_that_waits_for_a_reader_dies_by_a_signal(way: Way) {
-    let text = r#"mkfifo "$HOME/fifo-$$"; "$@" seq 50000 >"$HOME/fifo-$$" & run=$!; exec 4<"$HOME/fifo-$$"; rm "$HOME/fifo-$$"; sleep 3; kill -TERM $run; wait $run; echo "status $?""#;
-    let outcome = Invocation::script(way, text).run();
-    let difference = outcome.difference(&Outcome::new(End::Code(0), "status 143\n"));
-    assert!(difference.is_empty(), "{difference}");
-}
-
-in_ways! {
-    a_run_that_waits_for_a_reader_dies_by_a_signal: Local Agent Native;
-}

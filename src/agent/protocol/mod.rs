@@ -35,7 +35,7 @@ use wire::{Reader, put_bytes, put_grant, put_size};
 /// The variable that says in which box a command runs.
 pub const BOX: &str = "INCUSBOX_BOX";
 /// The version of what stands in this file.
-pub const PROTOCOL: u16 = 4;
+pub const PROTOCOL: u16 = 5;
 /// The first bytes of the agent's `Hello`: no shell and no dynamic linker says this by chance.
 pub const MAGIC: &[u8] = b"incusbox-agent\0";
 
@@ -174,6 +174,8 @@ pub struct Exited {
     pub stdout_bytes: u64,
     /// Bytes of stdin that the command took.
     pub stdin_taken: u64,
+    /// Signals that came while it ran.
+    pub signals_taken: u64,
 }
 
 /// Where the command started.
@@ -281,6 +283,7 @@ impl FromAgent<'_> {
                 out.extend_from_slice(&[kind, number]);
                 out.extend_from_slice(&exited.stdout_bytes.to_le_bytes());
                 out.extend_from_slice(&exited.stdin_taken.to_le_bytes());
+                out.extend_from_slice(&exited.signals_taken.to_le_bytes());
             }),
             FromAgent::Failed(failure) => frame(out, 0xb9, |out| {
                 out.push(failure.reason as u8);
@@ -377,8 +380,9 @@ pub fn decode_from_agent(kind: u8, payload: &[u8]) -> Result<FromAgent<'_>, Malf
                 1 => ExitStatus::Signal(reader.signal()?),
                 _ => return Err(Malformed("exit status")),
             };
-            let (stdout_bytes, stdin_taken) = (reader.u64()?, reader.u64()?);
-            FromAgent::Exited(Exited { status, stdout_bytes, stdin_taken })
+            let [stdout_bytes, stdin_taken, signals_taken] =
+                [reader.u64()?, reader.u64()?, reader.u64()?];
+            FromAgent::Exited(Exited { status, stdout_bytes, stdin_taken, signals_taken })
         }
         0xb9 => {
             let reason = Reason::from_byte(reader.byte()?)?;

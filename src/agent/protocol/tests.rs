@@ -62,8 +62,10 @@ fn every_message_to_the_agent_comes_back_as_it_was() {
 
 #[test]
 fn every_message_from_the_agent_comes_back_as_it_was() {
-    let exited =
-        |status| FromAgent::Exited(Exited { status, stdout_bytes: 1 << 40, stdin_taken: 3 });
+    let exited = |status| {
+        let (stdout_bytes, stdin_taken, signals_taken) = (1 << 40, 3, 2);
+        FromAgent::Exited(Exited { status, stdout_bytes, stdin_taken, signals_taken })
+    };
     let messages = [
         FromAgent::Hello(PROTOCOL),
         FromAgent::Started(Place::Home),

@@ -55,8 +55,16 @@ impl NativeRelay {
                 screen.take_if_wanted()?;
             }
         }
-        self.forwarded.push(signal);
         self.control_message(&format!(r#"{{"command":"signal","signal":{signal}}}"#));
+        self.control.flush()?;
+        // The daemon closes it as soon as the command ended.
+        match self.control.socket {
+            Some(_) => {
+                self.forwarded.push(signal);
+                self.deadly.note_passed_on(signal);
+            }
+            None => self.deadly.note_after_end(signal),
+        }
         Ok(())
     }
 

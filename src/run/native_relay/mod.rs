@@ -1,5 +1,6 @@
 //! The middle of a native run: Incus's pty or pipes, control messages, the answer to `/wait`.
 
+mod downward;
 mod intake;
 mod out;
 
@@ -8,10 +9,12 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use crate::agent::protocol::Fd;
+use crate::deadly::{self, DEADLY, Deadly};
+use crate::exit::ExitStatus;
 use crate::incus::Client;
 use crate::incus::streams::Stream;
 use crate::incus::types::Operation;
-use crate::incus::websocket::{self, Event};
+use crate::incus::websocket;
 use crate::run::downlink::Downlink;
 use crate::run::input::Input;
 use crate::run::output::Output;
@@ -26,12 +29,13 @@ use crate::sys::startup;
 use crate::sys::terminal::Terminal;
 use out::Out;
 
-/// The signals that end a program that does not catch them, of those that are the command's.
-const DEADLY: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
 /// Read at once from stdin or the keyboard.
 const CHUNK: usize = 64 << 10;
 /// No more is read while this much waits to be sent.
 const WAITING: usize = 256 << 10;
+/// What is taken in for a reader that reads nothing, of a command that ended after a signal that
+/// kills: the daemon tells how it did when its output is out of the way.
+const OUT_OF_THE_WAY: usize = 4 << 20;
 /// After the command's end, how long its last output may take to arrive.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -61,8 +65,7 @@ pub enum Streams {
 pub enum Outcome {
     /// The command ended.
     Ended(Ended),
-    /// This program was to end by a signal, when only whoever reads its output was waited for. A
-    /// command of the host's would not have ended yet.
+    /// A signal killed the command or came after its end, and nobody takes the output.
     Killed(i32),
     /// The connection ended before the command did.
     Lost,
@@ -114,6 +117,7 @@ pub struct NativeRelay {
     screen: Option<Screen>,
     had_output: bool,
     forwarded: Vec<i32>,
+    deadly: Deadly,
     last_sign: Instant,
     pinged: bool,
     relayed: Option<Relayed>,
@@ -202,6 +206,7 @@ impl NativeRelay {
             screen,
             had_output: false,
             forwarded: Vec::new(),
+            deadly: Deadly::default(),
             last_sign: Instant::now(),
             // The daemon pings first thing on each stream.
             pinged: true,
@@ -268,6 +273,10 @@ impl NativeRelay {
             if let Some(operation) = ended.take_if(|_| delivered || timed_out) {
                 return Ok(Progress::Done(operation));
             }
+            let given_up_at = self.given_up_at(ended.as_ref());
+            if let Some((_, signal)) = given_up_at.filter(|(at, _)| Instant::now() >= *at) {
+                return Ok(Progress::Killed(signal));
+            }
             let mut set = PollSet::new();
             set.add(Key::Signals, signals.as_fd(), Interest::Read);
             if ended.is_none() {
@@ -277,7 +286,8 @@ impl NativeRelay {
             let silence = self.pinged.then(|| self.last_sign + SILENCE);
             let patience = [deadline, silence].map(|until| until.filter(|_| !is_held_up));
             let relayed = self.relayed.as_ref().map(Relayed::deadline);
-            set.wait(patience.into_iter().chain([relayed]).flatten().min())?;
+            let given_up = given_up_at.map(|(at, _)| at);
+            set.wait(patience.into_iter().chain([relayed, given_up]).flatten().min())?;
             let [signalled, wait, stdin, keys, control, echo] =
                 [Key::Signals, Key::Wait, Key::Stdin, Key::Keys, Key::ControlIn, Key::Echo]
                     .map(|key| set.ready(key));
@@ -290,6 +300,7 @@ impl NativeRelay {
                 self.last_sign = Instant::now();
                 deadline = deadline.map(|_| Instant::now() + LINGER);
             }
+            let makes_way = self.makes_way();
             for (index, (link_ready, output_ready)) in down.into_iter().enumerate() {
                 let (link, output) = &mut self.down[index];
                 if output_ready.error {
@@ -300,7 +311,8 @@ impl NativeRelay {
                 if link_ready.any() {
                     let moved = link.move_to(output)?;
                     self.had_output |= moved > 0;
-                    if moved > 0 || (!output.is_full() && link.receive()?) {
+                    let takes = !output.is_full() || makes_way;
+                    if moved > 0 || (takes && link.receive()?) {
                         self.last_sign = Instant::now();
                     }
                 }
@@ -308,10 +320,10 @@ impl NativeRelay {
             if signalled.readable {
                 while let Some(signal) = signals.take()? {
                     let is_over = ended.is_some() || self.control_in.is_closed();
-                    if is_over && DEADLY.contains(&signal) {
-                        return Ok(Progress::Killed(signal));
+                    match is_over && DEADLY.contains(&signal) {
+                        true => self.deadly.note_after_end(signal),
+                        false => self.note_signal(signal)?,
                     }
-                    self.note_signal(signal)?;
                 }
             }
             if control.any() {
@@ -357,6 +369,28 @@ impl NativeRelay {
         }
     }
 
+    /// Whether what comes for `output` is taken in.
+    fn takes(&self, output: &Output) -> bool {
+        let is_short = output.waiting() < OUT_OF_THE_WAY;
+        !output.is_full() || (self.makes_way() && is_short)
+    }
+
+    /// Whether the command ended, and how decides over the wait for a reader. Not before: a command
+    /// that waits in write(2) is to meet the signal there, and not be let go on.
+    fn makes_way(&self) -> bool {
+        self.deadly.any_passed_on() && self.control_in.is_closed()
+    }
+
+    /// When the run dies by which signal, should nobody take its output until then.
+    fn given_up_at(&self, ended: Option<&Operation>) -> Option<(Instant, i32)> {
+        // Incus tells of a death by signal N as of a status of 128 + N.
+        let status = ended.and_then(Operation::exit_status);
+        let signal = status.and_then(|status| status.checked_sub(128));
+        let signal = self.deadly.ends(signal.map_or(ExitStatus::Code(0), ExitStatus::Signal))?;
+        let full = self.down.iter().filter_map(|(_, output)| output.full_since()).min()?;
+        Some((full + deadly::PATIENCE, signal))
+    }
+
     fn register<'fd>(&'fd self, set: &mut PollSet<'fd, Key>) {
         if let Some(fd) = self.up.poll_fd() {
             set.add(Key::In, fd, Interest::Write);
@@ -371,7 +405,7 @@ impl NativeRelay {
             set.add(Key::ControlIn, self.control_in.as_fd(), Interest::Read);
         }
         for (index, (link, output)) in self.down.iter().enumerate() {
-            if link.has_room() && !output.is_full() {
+            if link.has_room() && self.takes(output) {
                 set.add(Key::Down(index), link.as_fd(), Interest::Read);
             }
             if let Some((fd, waits)) = output.poll_fd() {
@@ -391,60 +425,5 @@ impl NativeRelay {
         if let Some((fd, takes_keys)) = self.screen.as_ref().and_then(Screen::poll_fd) {
             set.add(Key::Keys, fd, if takes_keys { Interest::Read } else { Interest::Hangup });
         }
-    }
-
-    /// Passes one stream of the daemon's on.
-    fn pass_down(&mut self, index: usize) -> io::Result<()> {
-        let (link, output) = &mut self.down[index];
-        output.flush();
-        if output.take_closed_news() {
-            // Nobody reads: incusd's next write fails, and the command gets SIGPIPE from its own.
-            link.close();
-            return Ok(());
-        }
-        let before_end = !link.is_over();
-        while !output.is_full() {
-            match link.decoder.event()? {
-                Some(Event::Data(data)) => {
-                    self.had_output = true;
-                    let count = output.write(data);
-                    link.decoder.consume(count);
-                }
-                // On a pty's stream frames of ours may be half written.
-                Some(Event::Ping(payload)) if self.has_terminal => {
-                    websocket::pong(self.up.outbox.tail(), &payload);
-                }
-                Some(Event::Ping(payload)) => link.pong(&payload),
-                Some(Event::End) | None => break,
-            }
-        }
-        if before_end && link.decoder.has_ended() && self.has_terminal {
-            // incusd waits for our side of its barrier.
-            websocket::end_of_stream(self.up.outbox.tail());
-            self.input_is_over = true;
-        }
-        Ok(())
-    }
-
-    /// Answers pings on the control stream, between messages of ours.
-    fn pass_control(&mut self) -> io::Result<()> {
-        if self.control_in.receive()? {
-            self.last_sign = Instant::now();
-        }
-        while let Ok(Some(Event::Ping(payload))) = self.control_in.decoder.event() {
-            self.pinged = true;
-            websocket::pong(self.control.outbox.tail(), &payload);
-        }
-        Ok(())
-    }
-
-    /// Answers pings on stdin's stream, between frames of ours.
-    fn hear_echo(&mut self) -> io::Result<()> {
-        let Some(echo) = &mut self.echo else { return Ok(()) };
-        echo.receive()?;
-        while let Ok(Some(Event::Ping(payload))) = echo.decoder.event() {
-            websocket::pong(self.up.outbox.tail(), &payload);
-        }
-        Ok(())
     }
 }

@@ -171,6 +171,7 @@ impl Relay<'_> {
             FromAgent::Exited(exited) => {
                 self.trace.note("the command ended");
                 self.last_output = Instant::now();
+                self.deadly.note_taken(exited.signals_taken);
                 self.outcome = Some(Outcome::Ended(exited));
             }
             FromAgent::Failed(failure) => self.outcome = Some(Outcome::Failed(failure)),
@@ -223,7 +224,7 @@ impl Relay<'_> {
             screen.take_if_wanted()?;
         }
         self.pass_size();
-        self.uplink.send(&ToAgent::Signal(libc::SIGCONT));
+        self.pass_signal(libc::SIGCONT);
         Ok(())
     }
 

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::{Outcome, Relay};
 use crate::exit::ExitStatus;
 use crate::incus::websocket::Event;
-use crate::run::downlink::Downlink;
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::signals;
 
@@ -47,13 +46,9 @@ impl Relay<'_> {
     /// told that it did is told at least that the stream ended, which is right before.
     fn settle(&mut self) {
         let deadline = Instant::now() + SETTLE;
-        let is_settled = |framed: &Downlink, is_relayed: bool| match is_relayed {
-            true => framed.is_over(),
-            false => framed.is_closed(),
-        };
         // It may be here already, behind the last word.
         self.pass_over();
-        while !is_settled(&self.framed, self.relayed.is_some()) && Instant::now() < deadline {
+        while !self.is_settled() && Instant::now() < deadline {
             let mut set = PollSet::new();
             set.add((), std::os::fd::AsFd::as_fd(&self.framed), Interest::Read);
             if set.wait(Some(deadline)).is_err() {
@@ -65,6 +60,10 @@ impl Relay<'_> {
             }
         }
         self.trace.note("the daemon closed");
+    }
+
+    fn is_settled(&self) -> bool {
+        self.framed.is_closed() || (self.relayed.is_some() && self.framed.is_over())
     }
 
     /// Takes what came after the end for nothing but a sign of it.

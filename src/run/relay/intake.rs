@@ -4,6 +4,7 @@ use std::io;
 
 use super::{Outcome, Relay};
 use crate::agent::protocol::{Exited, ToAgent};
+use crate::deadly::DEADLY;
 use crate::exit::ExitStatus;
 use crate::run::input::Input;
 use crate::run::plan::Keyboard;
@@ -76,29 +77,26 @@ impl Relay<'_> {
             libc::SIGWINCH => self.pass_size(),
             libc::SIGCONT => self.go_on()?,
             // Nobody is there yet to pass it on to; what is starting ends with its client.
-            libc::SIGHUP | libc::SIGINT | libc::SIGQUIT | libc::SIGTERM if !self.greeted => {
+            signal if DEADLY.contains(&signal) && !self.greeted => {
                 let status = ExitStatus::Signal(signal);
-                let (stdout_bytes, stdin_taken) = (0, 0);
-                self.outcome = Some(Outcome::Ended(Exited { status, stdout_bytes, stdin_taken }));
+                let (stdout_bytes, stdin_taken, signals_taken) = (0, 0, 0);
+                self.outcome = Some(Outcome::Ended(Exited {
+                    status,
+                    stdout_bytes,
+                    stdin_taken,
+                    signals_taken,
+                }));
             }
-            // Only whoever reads here is waited for. A command of the host's would not have ended yet.
-            libc::SIGHUP | libc::SIGINT | libc::SIGQUIT | libc::SIGTERM => {
-                let stdout_bytes = self.raw_received;
-                match &mut self.outcome {
-                    Some(Outcome::Ended(exited)) => {
-                        *exited =
-                            Exited { status: ExitStatus::Signal(signal), stdout_bytes, ..*exited };
-                        for output in [&mut self.stdout, &mut self.stderr, &mut self.screen_out] {
-                            output.give_up(None);
-                            output.flush();
-                        }
-                    }
-                    _ => self.uplink.send(&ToAgent::Signal(signal)),
-                }
-            }
-            _ => self.uplink.send(&ToAgent::Signal(signal)),
+            // Only whoever reads here is waited for.
+            _ if self.outcome.is_some() => self.deadly.note_after_end(signal),
+            _ => self.pass_signal(signal),
         }
         Ok(())
+    }
+
+    pub(super) fn pass_signal(&mut self, signal: i32) {
+        self.deadly.note_passed_on(signal);
+        self.uplink.send(&ToAgent::Signal(signal));
     }
 
     pub(super) fn pass_size(&mut self) {

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::agent::protocol::{Exited, Failure, Fd, Fd1Or2, Request, Stream, ToAgent};
 use crate::buffer::Buffer;
+use crate::deadly::{self, Deadly};
+use crate::exit::ExitStatus;
 use crate::incus::streams::Stream as Socket;
 use crate::run::downlink::Downlink;
 use crate::run::input::Input;
@@ -94,6 +96,7 @@ pub struct Relay<'a> {
     greeted: bool,
     pushed_title: bool,
     raw_received: u64,
+    deadly: Deadly,
     last_sign: Instant,
     pinged: bool,
     relayed: Option<Relayed>,
@@ -158,6 +161,7 @@ impl<'a> Relay<'a> {
             greeted: false,
             pushed_title: false,
             raw_received: 0,
+            deadly: Deadly::default(),
             last_sign: Instant::now(),
             pinged: false,
             relayed: Relayed::new(is_relayed),
@@ -264,7 +268,8 @@ impl<'a> Relay<'a> {
         let greeting = (!self.greeted).then_some(self.greet_by);
         let late = self.waits_for_output().then(|| self.last_output + LATE_OUTPUT);
         let relayed = self.relayed.as_ref().map(Relayed::deadline);
-        [silence, greeting, late, relayed].into_iter().flatten().min()
+        let given_up = self.killed().and_then(|_| self.gives_up_at());
+        [silence, greeting, late, relayed, given_up].into_iter().flatten().min()
     }
 
     pub(super) fn note_time(&mut self) {
@@ -280,10 +285,45 @@ impl<'a> Relay<'a> {
         } else if self.outcome.is_none() && self.pinged && now >= self.last_sign + SILENCE {
             self.outcome = Some(Outcome::Silent(SILENCE.as_secs()));
         }
+        if self.gives_up_at().is_some_and(|at| now >= at) {
+            self.give_up_output();
+        }
         match self.relayed.as_mut().map(|relayed| relayed.due(self.echo.is_closed())) {
             Some(Due::Nudge) => self.uplink.pong(b""),
             Some(Due::Quiet) if self.outcome.is_none() => self.lose(),
             _ => {}
+        }
+    }
+
+    /// The signal that ends this run once nobody takes its output any more.
+    fn killed(&self) -> Option<i32> {
+        match &self.outcome {
+            Some(Outcome::Ended(exited)) => self.deadly.ends(exited.status),
+            _ => None,
+        }
+    }
+
+    /// When output has stood still for long enough to be given up, should a signal have killed.
+    fn gives_up_at(&self) -> Option<Instant> {
+        [&self.stdout, &self.stderr, &self.screen_out]
+            .into_iter()
+            .filter_map(|output| Some(output.full_since()? + deadly::PATIENCE))
+            .min()
+    }
+
+    /// Dies by a signal that killed the command, or came later, without who reads nothing.
+    fn give_up_output(&mut self) {
+        let (Some(signal), Some(Outcome::Ended(exited))) = (self.killed(), &mut self.outcome)
+        else {
+            return;
+        };
+        exited.status = ExitStatus::Signal(signal);
+        exited.stdout_bytes = self.raw_received;
+        // Else the daemon would go on trying to send it.
+        self.raw.close();
+        for output in [&mut self.stdout, &mut self.stderr, &mut self.screen_out] {
+            output.give_up(None);
+            output.flush();
         }
     }
 

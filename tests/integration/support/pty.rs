@@ -223,6 +223,18 @@ impl Pty {
         }
     }
 
+    /// The same, without reading anything that is shown.
+    pub fn wait_unread(&mut self) -> End {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                return status.into();
+            }
+            assert!(began.elapsed() < PATIENCE, "{}\n  did not end in {PATIENCE:?}", self.shown);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Waits for the end; stdout is all that was shown.
     pub fn end(mut self) -> Outcome {
         let end = self.wait();

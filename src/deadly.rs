@@ -2,71 +2,72 @@
 //!
 //! A command of the host's dies by such a signal at once, even where it waits for a reader; the
 //! reader finds what is in the pipe. In a run much more may be on its way between the command and
-//! that pipe, and its reader may rest for hours, as a pager does. So output that has not moved for
+//! that pipe, and its reader may rest for hours, as a pager does. So what is not delivered within
 //! [`PATIENCE`] is given up, where the command died by a signal that was passed on to it, or had
-//! ended before the signal came. A command that catches the signal and ends by itself is waited for.
+//! ended before the signal came; what has not moved for that long already, at once. A command that
+//! catches the signal, and ends by itself or says something first, is waited for.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::exit::ExitStatus;
 
-/// The signals that end a program that does not catch them, of those that are passed on.
+/// The signals that are sent to end a program.
 pub const DEADLY: &[i32] = &[libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
-/// How long output may stand still before it is given up.
+/// How long output may take, or stand still, before it is given up.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The deadly signals that came to a run.
+/// The signals that came to a run, and the end of its command.
 #[derive(Debug, Default)]
 pub struct Deadly {
-    /// How many signals of any kind were passed on.
-    count: u64,
-    /// The deadly ones of them, each with how many that were with it.
-    passed_on: Vec<(u64, i32)>,
-    after_end: Option<i32>,
+    /// The signals that were passed on.
+    passed_on: Vec<i32>,
+    /// The first of those to end a program that came after the command's end, and when.
+    after_end: Option<(Instant, i32)>,
+    /// The signal that killed the command, and when that was known.
+    killed: Option<(Instant, i32)>,
 }
 
 impl Deadly {
     /// Notes a signal that was passed on to the command.
     pub fn note_passed_on(&mut self, signal: i32) {
-        self.count += 1;
-        if DEADLY.contains(&signal) {
-            self.passed_on.push((self.count, signal));
-        }
+        self.passed_on.push(signal);
     }
 
     /// Notes a signal that came when the command had ended, and is for the run alone.
     pub fn note_after_end(&mut self, signal: i32) {
         if DEADLY.contains(&signal) {
-            self.after_end.get_or_insert(signal);
+            self.after_end.get_or_insert_with(|| (Instant::now(), signal));
         }
     }
 
-    /// Notes that the command ended when it had got only the first `count` signals.
-    pub fn note_taken(&mut self, count: u64) {
-        let late = self.passed_on.partition_point(|(number, _)| *number <= count);
-        for (_, signal) in self.passed_on.split_off(late) {
+    /// Notes the command's end, when it had got only the first `taken` signals. What `spoke` after one
+    /// of them caught it, whatever it died of then.
+    pub fn note_end(&mut self, status: ExitStatus, taken: u64, spoke: bool) {
+        let late = self.passed_on.len().min(usize::try_from(taken).unwrap_or(usize::MAX));
+        for signal in self.passed_on.split_off(late) {
             self.note_after_end(signal);
+        }
+        if let ExitStatus::Signal(signal) = status {
+            let is_ours = self.passed_on.contains(&signal) && !spoke;
+            self.killed = is_ours.then(|| (Instant::now(), signal));
         }
     }
 
     /// How many signals were passed on.
     pub fn count(&self) -> u64 {
-        self.count
+        self.passed_on.len() as u64
     }
 
-    /// Whether a deadly one was passed on to the command.
-    pub fn any_passed_on(&self) -> bool {
-        !self.passed_on.is_empty()
+    /// The first signal to end a program that was passed on.
+    pub fn first_passed_on(&self) -> Option<i32> {
+        self.passed_on.iter().copied().find(|signal| DEADLY.contains(signal))
     }
 
-    /// The signal by which a run dies whose command ended with `status`, if its output is not taken.
-    pub fn ends(&self, status: ExitStatus) -> Option<i32> {
-        let is_of = |own: &i32| self.passed_on.iter().any(|(_, signal)| signal == own);
-        let own = match status {
-            ExitStatus::Signal(signal) => Some(signal).filter(is_of),
-            ExitStatus::Code(_) => None,
-        };
-        own.or(self.after_end)
+    /// When the run dies by which signal, should its output not be delivered by then. `still` is since
+    /// when none of it has moved, if all that is due waits for a reader.
+    pub fn gives_up(&self, still: Option<Instant>) -> Option<(Instant, i32)> {
+        let (since, signal) = self.killed.or(self.after_end)?;
+        Some((still.map_or(since, |still| still.min(since)) + PATIENCE, signal))
     }
 }
 
@@ -74,28 +75,35 @@ impl Deadly {
 mod tests {
     use super::*;
 
+    fn signal(deadly: &Deadly) -> Option<i32> {
+        deadly.gives_up(None).map(|(_, signal)| signal)
+    }
+
     #[test]
-    fn only_a_signal_that_took_effect_ends_the_wait_for_a_reader() {
-        let mut deadly = Deadly::default();
-        deadly.note_passed_on(libc::SIGUSR1);
-        assert!(!deadly.any_passed_on());
-        deadly.note_passed_on(libc::SIGINT);
-        deadly.note_passed_on(libc::SIGTERM);
-        assert_eq!(deadly.count(), 3);
-        deadly.note_taken(3);
-        assert_eq!(deadly.ends(ExitStatus::Signal(libc::SIGINT)), Some(libc::SIGINT));
-        assert_eq!(deadly.ends(ExitStatus::Signal(libc::SIGKILL)), None);
-        assert_eq!(deadly.ends(ExitStatus::Code(0)), None);
+    fn only_a_signal_that_killed_ends_the_wait_for_a_reader() {
+        let ended = |status, spoke| {
+            let mut deadly = Deadly::default();
+            deadly.note_passed_on(libc::SIGUSR1);
+            deadly.note_passed_on(libc::SIGTERM);
+            assert_eq!((deadly.count(), deadly.first_passed_on()), (2, Some(libc::SIGTERM)));
+            deadly.note_end(status, 2, spoke);
+            signal(&deadly)
+        };
+        assert_eq!(ended(ExitStatus::Signal(libc::SIGTERM), false), Some(libc::SIGTERM));
+        assert_eq!(ended(ExitStatus::Signal(libc::SIGUSR1), false), Some(libc::SIGUSR1));
+        assert_eq!(ended(ExitStatus::Signal(libc::SIGTERM), true), None);
+        assert_eq!(ended(ExitStatus::Signal(libc::SIGKILL), false), None);
+        assert_eq!(ended(ExitStatus::Code(0), false), None);
     }
 
     #[test]
     fn one_that_came_after_the_end_does_whatever_the_status() {
         let mut deadly = Deadly::default();
         deadly.note_after_end(libc::SIGCONT);
-        assert_eq!(deadly.ends(ExitStatus::Code(0)), None);
+        assert_eq!(signal(&deadly), None);
         deadly.note_after_end(libc::SIGTERM);
         deadly.note_after_end(libc::SIGINT);
-        assert_eq!(deadly.ends(ExitStatus::Code(0)), Some(libc::SIGTERM));
+        assert_eq!(signal(&deadly), Some(libc::SIGTERM));
     }
 
     #[test]
@@ -104,7 +112,18 @@ mod tests {
         for signal in [libc::SIGINT, libc::SIGCONT, libc::SIGTERM] {
             deadly.note_passed_on(signal);
         }
-        deadly.note_taken(2);
-        assert_eq!(deadly.ends(ExitStatus::Code(3)), Some(libc::SIGTERM));
+        deadly.note_end(ExitStatus::Code(3), 2, false);
+        assert_eq!(signal(&deadly), Some(libc::SIGTERM));
+    }
+
+    #[test]
+    fn what_stands_still_for_long_is_given_up_at_once_and_the_rest_has_a_second() {
+        let before = Instant::now();
+        let mut deadly = Deadly::default();
+        deadly.note_after_end(libc::SIGTERM);
+        let at = |still| deadly.gives_up(still).map(|(at, _)| at).expect("a time");
+        assert!(at(None) >= before + PATIENCE);
+        assert_eq!(at(Some(before)), before + PATIENCE);
+        assert_eq!(at(Some(Instant::now() + PATIENCE)), at(None));
     }
 }

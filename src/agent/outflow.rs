@@ -34,6 +34,7 @@ pub struct Outflow {
     pub stdout_bytes: u64,
     /// The read end of its stderr.
     pub stderr: Option<OwnedFd>,
+    stderr_bytes: u64,
     /// How much of its stderr the host takes.
     pub stderr_window: usize,
     /// The master of its terminal.
@@ -42,7 +43,9 @@ pub struct Outflow {
     slave: Option<OwnedFd>,
     /// How much of its terminal's output the host takes.
     pub screen_window: usize,
-    /// When output last moved, or the command ended.
+    /// How much it had said when it was first told to end.
+    said_when_told: Option<u64>,
+    /// When output last moved.
     pub last_moved: Instant,
     is_forgotten: bool,
 }
@@ -52,6 +55,8 @@ pub struct Outflow {
 pub struct Ended {
     /// How it ended.
     pub status: ExitStatus,
+    /// Whether it wrote something after it was told to end.
+    pub spoke: bool,
     stdout_left: u64,
     stderr_left: u64,
     screen_left: usize,
@@ -60,8 +65,8 @@ pub struct Ended {
 impl Ended {
     /// Leaves what is still due for a run that dies by `signal`.
     pub fn give_up(&mut self, signal: i32) {
-        let status = ExitStatus::Signal(signal);
-        *self = Ended { status, stdout_left: 0, stderr_left: 0, screen_left: 0 };
+        self.status = ExitStatus::Signal(signal);
+        (self.stdout_left, self.stderr_left, self.screen_left) = (0, 0, 0);
     }
 }
 
@@ -74,10 +79,12 @@ impl Outflow {
             stdout_waits: false,
             stdout_bytes: 0,
             stderr: child.stderr,
+            stderr_bytes: 0,
             stderr_window: STDERR_WINDOW,
             terminal,
             slave,
             screen_window: SCREEN_WINDOW,
+            said_when_told: None,
             last_moved: Instant::now(),
             is_forgotten: false,
         };
@@ -85,25 +92,34 @@ impl Outflow {
     }
 
     /// Notes the command's end: what it wrote before is in the pipes now, and is still due.
-    pub fn ended(&mut self, status: ExitStatus) -> Ended {
+    pub fn ended(&self, status: ExitStatus) -> Ended {
         let unread = |pipe: &Option<OwnedFd>| {
             pipe.as_ref().map_or(0, |pipe| pipes::unread_bytes(pipe).unwrap_or(0))
         };
-        let ended = Ended {
+        Ended {
             status,
+            spoke: self.said_when_told.is_some_and(|said| self.said() > said),
             stdout_left: unread(&self.stdout),
             stderr_left: unread(&self.stderr),
             screen_left: SCREEN_AFTER_END,
-        };
-        if !self.is_held_up(&ended) {
-            // Some of what it wrote was not even looked at yet.
-            self.last_moved = Instant::now();
         }
-        ended
+    }
+
+    /// Notes that the command is told to end: from now on it speaks in view of that.
+    pub fn note_told_to_end(&mut self) {
+        self.said_when_told = self.said_when_told.or(Some(self.said()));
+    }
+
+    /// How much the command wrote to its pipes until now.
+    fn said(&self) -> u64 {
+        let unread = |pipe: &Option<OwnedFd>| {
+            pipe.as_ref().map_or(0, |pipe| pipes::unread_bytes(pipe).unwrap_or(0))
+        };
+        self.stdout_bytes + self.stderr_bytes + unread(&self.stdout) + unread(&self.stderr)
     }
 
     /// Whether only the host keeps what is due from moving.
-    fn is_held_up(&self, ended: &Ended) -> bool {
+    pub fn is_held_up(&self, ended: &Ended) -> bool {
         (ended.stdout_left == 0 || self.stdout_waits)
             && (ended.stderr_left == 0 || self.stderr_window == 0)
             && (self.screen_window == 0 || !self.terminal.as_ref().is_some_and(is_readable))
@@ -228,6 +244,7 @@ impl Outflow {
             Ok(0) => self.stderr = None,
             Ok(count) => {
                 self.last_moved = Instant::now();
+                self.stderr_bytes += count as u64;
                 self.stderr_window -= count;
                 host.send(&FromAgent::Stderr(&chunk[..count]));
                 if let Some(ended) = ended {

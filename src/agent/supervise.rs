@@ -10,14 +10,12 @@ use super::demand::Demand;
 use super::host::Host;
 use super::leftovers::{Ending, Hangups};
 use super::outflow::{Ended, Outflow};
-use super::protocol::{
-    self, Exited, Failure, Fd1Or2, FromAgent, PROTOCOL, Reason, Request, Stream, ToAgent, Watch,
-};
+use super::protocol::{self, Exited, Fd1Or2, FromAgent, PROTOCOL, Request, Stream, ToAgent, Watch};
 use super::spawn::{self, Child};
 use super::stdin::Stdin;
 use crate::buffer::Buffer;
-use crate::deadly::{self, Deadly};
-use crate::exit::{self, ExitStatus};
+use crate::deadly::{DEADLY, Deadly};
+use crate::exit::ExitStatus;
 use crate::sys::fds::{self, Put};
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::process::{self, ChildEvent};
@@ -60,7 +58,7 @@ pub fn run(
     let child = match spawn::start(request, agent) {
         Ok(child) => child,
         Err(failure) => {
-            let code = code_of(&failure);
+            let code = failure.code();
             host.send(&FromAgent::Failed(failure));
             host.flush_all()?;
             drop(host);
@@ -71,14 +69,6 @@ pub fn run(
     let mut supervisor = Supervisor::new(host, child, request);
     let ended = supervisor.run(signals)?;
     supervisor.finish(ended, status)
-}
-
-fn code_of(failure: &Failure) -> u8 {
-    match failure.reason {
-        Reason::NotFound => exit::NOT_FOUND,
-        Reason::NotExecutable => exit::NOT_EXECUTABLE,
-        _ => exit::FAILURE,
-    }
 }
 
 /// What a descriptor in the poll set stands for.
@@ -153,7 +143,7 @@ impl Supervisor {
             let mut set = PollSet::new();
             set.add(Key::Signals, signals.as_fd(), Interest::Read);
             self.register(&mut set);
-            let given_up = ended.as_ref().and_then(|ended| self.given_up_at(ended));
+            let given_up = ended.as_ref().and_then(|ended| Some(self.gives_up(ended)?.0));
             set.wait(self.deadline().into_iter().chain(given_up).min())?;
             let ready = |key| set.ready(key);
             let (host, raw, stdin) = (ready(Key::Host), ready(Key::Raw), ready(Key::Stdin));
@@ -164,7 +154,7 @@ impl Supervisor {
             // Children first: whatever a dead one wrote is in its pipes by now.
             if signalled.readable {
                 while signals.take()?.is_some() {}
-                while let Some(event) = self.child_event(ended.is_some())? {
+                while let Some(event) = self.child_event()? {
                     ended = self.note(event)?.or(ended);
                 }
             }
@@ -195,7 +185,10 @@ impl Supervisor {
                 ending.go_on();
             }
             if let Some(ended) = &mut ended {
-                self.give_up_output(ended);
+                match self.gives_up(ended) {
+                    Some((at, signal)) if Instant::now() >= at => ended.give_up(signal),
+                    _ => {}
+                }
             }
         }
     }
@@ -245,22 +238,17 @@ impl Supervisor {
         .min()
     }
 
-    /// When output that the host does not take is given up, should the command have been killed.
-    fn given_up_at(&self, ended: &Ended) -> Option<Instant> {
-        self.deadly.ends(ended.status)?;
-        Some(self.out.last_moved + deadly::PATIENCE)
-    }
-
-    fn give_up_output(&self, ended: &mut Ended) {
-        let is_due = self.given_up_at(ended).is_some_and(|at| Instant::now() >= at);
-        if let (Some(signal), true) = (self.deadly.ends(ended.status), is_due) {
-            ended.give_up(signal);
+    /// When the run dies by which signal, should the host not take what is due by then.
+    fn gives_up(&self, ended: &Ended) -> Option<(Instant, i32)> {
+        if self.ending.is_some() || self.is_done(ended) {
+            return None;
         }
+        self.deadly.gives_up(self.out.is_held_up(ended).then_some(self.out.last_moved))
     }
 
     /// The next change of the command; nothing once it ended and there is nobody to ask about.
-    fn child_event(&self, has_ended: bool) -> io::Result<Option<ChildEvent>> {
-        if has_ended { Ok(None) } else { process::child_event(self.pid) }
+    fn child_event(&self) -> io::Result<Option<ChildEvent>> {
+        if self.has_ended { Ok(None) } else { process::child_event(self.pid) }
     }
 
     fn note(&mut self, event: ChildEvent) -> io::Result<Option<Ended>> {
@@ -275,7 +263,9 @@ impl Supervisor {
             ChildEvent::Continued => {}
             ChildEvent::Ended(status) => {
                 self.has_ended = true;
-                return Ok(Some(self.out.ended(status)));
+                let ended = self.out.ended(status);
+                self.deadly.note_end(status, self.deadly.count(), ended.spoke);
+                return Ok(Some(ended));
             }
         }
         Ok(None)
@@ -334,9 +324,16 @@ impl Supervisor {
         if self.has_ended {
             // What it left in its group is the group's own; a shell would tell it nothing either.
             self.deadly.note_after_end(signal);
+            if signal == libc::SIGTSTP {
+                // Nobody is left to stop but the run itself, which waits for a reader.
+                self.host.send(&FromAgent::Stopped(signal));
+            }
             return;
         }
         self.deadly.note_passed_on(signal);
+        if DEADLY.contains(&signal) {
+            self.out.note_told_to_end();
+        }
         if signal == libc::SIGCONT && std::mem::take(&mut self.wants_foreground) {
             // What a shell's `fg` does.
             self.out.take_foreground(self.pid);
@@ -426,6 +423,7 @@ impl Supervisor {
             stdout_bytes: self.out.stdout_bytes,
             stdin_taken: self.stdin.taken(),
             signals_taken: self.deadly.count(),
+            spoke: ended.spoke,
         }));
         self.host.flush_all()?;
         self.host.framed = None;

@@ -98,11 +98,7 @@ impl Error {
     /// The exit status for it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Agent { failure, .. } => match failure.reason {
-                Reason::NotFound => exit::NOT_FOUND,
-                Reason::NotExecutable => exit::NOT_EXECUTABLE,
-                _ => exit::FAILURE,
-            },
+            Error::Agent { failure, .. } => failure.code(),
             Error::Native { code, .. } => *code,
             Error::Inside(hindrance) => hindrance.exit_code(),
             _ => exit::FAILURE,

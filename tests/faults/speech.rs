@@ -217,3 +217,21 @@ fn a_run_whose_agent_does_not_greet_can_be_interrupted() {
         seen.assert_terminal_restored();
     }
 }
+
+/// Output comes on a stream of its own, and on a busy machine before the greeting. By then the command
+/// runs, and may catch the signal or ignore it.
+#[test]
+fn a_signal_between_the_first_output_and_the_greeting_is_the_commands() {
+    let last = [wire::greeting(), wire::exited(0, 6)].concat();
+    let steps = vec![Do::Pause(Duration::from_secs(2)), Do::Send(last), Do::End, Do::OperationEnds];
+    let script = Script::new(Mode::Agent, Way::Pipes)
+        .main_steps(steps)
+        .stream("1", vec![Do::Send(wire::binary(b"ready\n")), Do::End]);
+    let fake = Fake::new(script);
+    let run = Client::of(&fake, &arguments(Mode::Agent)).start(Way::Pipes);
+    std::thread::sleep(Duration::from_secs(1));
+    run.signal("TERM");
+    let seen = run.wait();
+    seen.assert_ended(SOON, 0);
+    assert_eq!(seen.stdout, "ready\n");
+}

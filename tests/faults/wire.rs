@@ -78,6 +78,7 @@ pub fn greeting() -> Vec<u8> {
 /// The agent's last word.
 pub fn exited(code: u8, stdout_bytes: u64) -> Vec<u8> {
     let status = ExitStatus::Code(code);
-    let (stdin_taken, signals_taken) = (0, 0);
-    agent(&[FromAgent::Exited(Exited { status, stdout_bytes, stdin_taken, signals_taken })])
+    let (stdin_taken, signals_taken, spoke) = (0, 0, false);
+    let exited = Exited { status, stdout_bytes, stdin_taken, signals_taken, spoke };
+    agent(&[FromAgent::Exited(exited)])
 }

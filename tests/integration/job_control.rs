@@ -79,6 +79,21 @@ fn a_stopped_run_is_killed_like_any_job(way: Way) {
     leave(pty);
 }
 
+/// What stands behind the pipe is stopped by its terminal; the shell waits for the run to stop too.
+fn a_run_that_waits_for_a_reader_is_stopped_with_it(way: Way) {
+    for lines in [20_000, 1_000_000] {
+        let mut pty = shell(way);
+        pty.send(format!("\"$@\" seq {lines} | sh -c 'sleep 2; echo rest; sleep 3; tail -n 1'\n"));
+        pty.wait_for("tail -n 1'")
+            .wait_for("rest\r\n")
+            .idle(Duration::from_millis(200))
+            .send(CTRL_Z);
+        wait_for_stop(&mut pty).send("fg\n");
+        pty.wait_for(&format!("\r\n{lines}\r\n")).wait_for("host> ");
+        leave(pty);
+    }
+}
+
 fn ctrl_c_ends_the_run_and_not_the_shell(way: Way) {
     let mut pty = shell(way);
     pty.send("\"$@\" sh -c 'echo begin; sleep 100'\n");
@@ -145,6 +160,7 @@ in_ways! {
     a_stopped_run_goes_on_in_the_foreground: Local Agent;
     a_stop_stops_the_whole_group: Local Agent;
     a_stopped_run_is_killed_like_any_job: Local Agent;
+    a_run_that_waits_for_a_reader_is_stopped_with_it: Local Native Agent;
     ctrl_c_ends_the_run_and_not_the_shell: Local Native Agent;
     a_run_in_the_background_leaves_the_keys_to_the_shell: Local Agent;
     a_run_in_the_background_that_wants_keys_is_stopped: Local Agent;

@@ -27,7 +27,7 @@ mod wire;
 pub use request::{Base, Command, FILES, Fd, Missing, Opened, Request, Terminal, User, Watch};
 pub use wire::Malformed;
 
-use crate::exit::ExitStatus;
+use crate::exit::{self, ExitStatus};
 use crate::sys::terminal::Size;
 use request::{decode_request, encode_request};
 use wire::{Reader, put_bytes, put_grant, put_size};
@@ -159,6 +159,15 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// The exit status that stands for it.
+    pub fn code(&self) -> u8 {
+        match self.reason {
+            Reason::NotFound => exit::NOT_FOUND,
+            Reason::NotExecutable => exit::NOT_EXECUTABLE,
+            _ => exit::FAILURE,
+        }
+    }
+
     /// The files, of [`Reason::Unseen`]: the subject has a zero byte between two.
     pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
         self.subject.split(|byte| *byte == 0)
@@ -176,6 +185,8 @@ pub struct Exited {
     pub stdin_taken: u64,
     /// Signals that came while it ran.
     pub signals_taken: u64,
+    /// It wrote something after one of them that is sent to end a program.
+    pub spoke: bool,
 }
 
 /// Where the command started.
@@ -284,6 +295,7 @@ impl FromAgent<'_> {
                 out.extend_from_slice(&exited.stdout_bytes.to_le_bytes());
                 out.extend_from_slice(&exited.stdin_taken.to_le_bytes());
                 out.extend_from_slice(&exited.signals_taken.to_le_bytes());
+                out.push(u8::from(exited.spoke));
             }),
             FromAgent::Failed(failure) => frame(out, 0xb9, |out| {
                 out.push(failure.reason as u8);
@@ -382,7 +394,8 @@ pub fn decode_from_agent(kind: u8, payload: &[u8]) -> Result<FromAgent<'_>, Malf
             };
             let [stdout_bytes, stdin_taken, signals_taken] =
                 [reader.u64()?, reader.u64()?, reader.u64()?];
-            FromAgent::Exited(Exited { status, stdout_bytes, stdin_taken, signals_taken })
+            let spoke = reader.flag()?;
+            FromAgent::Exited(Exited { status, stdout_bytes, stdin_taken, signals_taken, spoke })
         }
         0xb9 => {
             let reason = Reason::from_byte(reader.byte()?)?;

@@ -64,7 +64,8 @@ fn every_message_to_the_agent_comes_back_as_it_was() {
 fn every_message_from_the_agent_comes_back_as_it_was() {
     let exited = |status| {
         let (stdout_bytes, stdin_taken, signals_taken) = (1 << 40, 3, 2);
-        FromAgent::Exited(Exited { status, stdout_bytes, stdin_taken, signals_taken })
+        let spoke = status == ExitStatus::Signal(9);
+        FromAgent::Exited(Exited { status, stdout_bytes, stdin_taken, signals_taken, spoke })
     };
     let messages = [
         FromAgent::Hello(PROTOCOL),

@@ -1,11 +1,13 @@
 //! What goes from here to the command of a native run: stdin, keys, signals, sizes.
 
 use std::io;
+use std::time::Instant;
 
 use super::{CHUNK, NativeRelay};
 use crate::incus::websocket;
 use crate::run::screen::Screen;
 use crate::sys::fds::Got;
+use crate::sys::signals::{self, Stop};
 use crate::sys::terminal::Size;
 
 impl NativeRelay {
@@ -65,6 +67,24 @@ impl NativeRelay {
             }
             None => self.deadly.note_after_end(signal),
         }
+        if signal == libc::SIGTSTP {
+            self.stop(signal)?;
+        }
+        Ok(())
+    }
+
+    /// Stops with the command: Incus does not tell whether it did, and a shell waits for all of a
+    /// pipeline to stop.
+    fn stop(&mut self, signal: i32) -> io::Result<()> {
+        if let Some(screen) = &mut self.screen {
+            screen.give_back();
+        }
+        signals::stop_by(signal, Stop::Process);
+        if let Some(screen) = &mut self.screen {
+            screen.take_if_wanted()?;
+        }
+        // Nobody was listened to meanwhile.
+        self.last_sign = Instant::now();
         Ok(())
     }
 

@@ -273,8 +273,8 @@ impl NativeRelay {
             if let Some(operation) = ended.take_if(|_| delivered || timed_out) {
                 return Ok(Progress::Done(operation));
             }
-            let given_up_at = self.given_up_at(ended.as_ref());
-            if let Some((_, signal)) = given_up_at.filter(|(at, _)| Instant::now() >= *at) {
+            let gives_up = self.gives_up();
+            if let Some((_, signal)) = gives_up.filter(|(at, _)| Instant::now() >= *at) {
                 return Ok(Progress::Killed(signal));
             }
             let mut set = PollSet::new();
@@ -286,7 +286,7 @@ impl NativeRelay {
             let silence = self.pinged.then(|| self.last_sign + SILENCE);
             let patience = [deadline, silence].map(|until| until.filter(|_| !is_held_up));
             let relayed = self.relayed.as_ref().map(Relayed::deadline);
-            let given_up = given_up_at.map(|(at, _)| at);
+            let given_up = gives_up.map(|(at, _)| at);
             set.wait(patience.into_iter().chain([relayed, given_up]).flatten().min())?;
             let [signalled, wait, stdin, keys, control, echo] =
                 [Key::Signals, Key::Wait, Key::Stdin, Key::Keys, Key::ControlIn, Key::Echo]
@@ -346,6 +346,7 @@ impl NativeRelay {
                 }) {
                     Ok(None) => {}
                     Ok(Some(operation)) => {
+                        self.note_end(&operation);
                         ended = Some(operation);
                         deadline = Some(Instant::now() + LINGER);
                     }
@@ -375,20 +376,34 @@ impl NativeRelay {
         !output.is_full() || (self.makes_way() && is_short)
     }
 
+    /// Incus tells of a death by signal N as of a status of 128 + N, and nothing of what was said then.
+    fn note_end(&mut self, operation: &Operation) {
+        let signal = operation.exit_status().unwrap_or_default() - 128;
+        let status = if signal > 0 { ExitStatus::Signal(signal) } else { ExitStatus::Code(0) };
+        self.deadly.note_end(status, self.deadly.count(), false);
+    }
+
     /// Whether the command ended, and how decides over the wait for a reader. Not before: a command
     /// that waits in write(2) is to meet the signal there, and not be let go on.
     fn makes_way(&self) -> bool {
-        self.deadly.any_passed_on() && self.control_in.is_closed()
+        self.deadly.first_passed_on().is_some() && self.control_in.is_closed()
     }
 
-    /// When the run dies by which signal, should nobody take its output until then.
-    fn given_up_at(&self, ended: Option<&Operation>) -> Option<(Instant, i32)> {
-        // Incus tells of a death by signal N as of a status of 128 + N.
-        let status = ended.and_then(Operation::exit_status);
-        let signal = status.and_then(|status| status.checked_sub(128));
-        let signal = self.deadly.ends(signal.map_or(ExitStatus::Code(0), ExitStatus::Signal))?;
-        let full = self.down.iter().filter_map(|(_, output)| output.full_since()).min()?;
-        Some((full + deadly::PATIENCE, signal))
+    /// When the run dies by which signal, should its output not be delivered by then.
+    fn gives_up(&self) -> Option<(Instant, i32)> {
+        let due = self.down.iter().filter(|(link, output)| !link.is_over() || !output.is_idle());
+        let still = due
+            .clone()
+            .try_fold(None, |latest, (_, output)| Some(latest.max(Some(output.full_since()?))));
+        self.deadly.gives_up(still.flatten()).or_else(|| self.gives_up_on_others())
+    }
+
+    /// The same for what a command left behind, which writes on: how the command itself ended is not told
+    /// before that has ended too. What had not been read of its own output is less than was taken in.
+    fn gives_up_on_others(&self) -> Option<(Instant, i32)> {
+        let signal = self.deadly.first_passed_on().filter(|_| self.makes_way())?;
+        let endless = self.down.iter().find(|(_, output)| output.waiting() >= OUT_OF_THE_WAY)?;
+        Some((endless.1.full_since()? + deadly::PATIENCE, signal))
     }
 
     fn register<'fd>(&'fd self, set: &mut PollSet<'fd, Key>) {

@@ -171,7 +171,7 @@ impl Relay<'_> {
             FromAgent::Exited(exited) => {
                 self.trace.note("the command ended");
                 self.last_output = Instant::now();
-                self.deadly.note_taken(exited.signals_taken);
+                self.deadly.note_end(exited.status, exited.signals_taken, exited.spoke);
                 self.outcome = Some(Outcome::Ended(exited));
             }
             FromAgent::Failed(failure) => self.outcome = Some(Outcome::Failed(failure)),
@@ -203,7 +203,7 @@ impl Relay<'_> {
     }
 
     /// The command was stopped: so are we, after what it wrote is shown.
-    fn stop(&mut self, signal: i32) -> io::Result<()> {
+    pub(super) fn stop(&mut self, signal: i32) -> io::Result<()> {
         self.flush_outputs();
         self.uplink.flush()?;
         let mut who = Stop::Process;
@@ -220,6 +220,8 @@ impl Relay<'_> {
 
     /// We were continued: so is the command.
     pub(super) fn go_on(&mut self) -> io::Result<()> {
+        // Nobody was listened to meanwhile.
+        (self.last_sign, self.last_output) = (Instant::now(), Instant::now());
         if let Some(screen) = &mut self.screen {
             screen.take_if_wanted()?;
         }

@@ -76,18 +76,21 @@ impl Relay<'_> {
         match signal {
             libc::SIGWINCH => self.pass_size(),
             libc::SIGCONT => self.go_on()?,
-            // Nobody is there yet to pass it on to; what is starting ends with its client.
-            signal if DEADLY.contains(&signal) && !self.greeted => {
+            // Nobody is there yet to pass it on to; what is starting ends with its client. What has
+            // written something runs, although its agent's greeting, on another stream, came later.
+            signal if DEADLY.contains(&signal) && !self.greeted && self.raw_received == 0 => {
                 let status = ExitStatus::Signal(signal);
-                let (stdout_bytes, stdin_taken, signals_taken) = (0, 0, 0);
+                let (stdout_bytes, stdin_taken, signals_taken, spoke) = (0, 0, 0, false);
                 self.outcome = Some(Outcome::Ended(Exited {
                     status,
                     stdout_bytes,
                     stdin_taken,
                     signals_taken,
+                    spoke,
                 }));
             }
             // Only whoever reads here is waited for.
+            libc::SIGTSTP if self.outcome.is_some() => self.stop(signal)?,
             _ if self.outcome.is_some() => self.deadly.note_after_end(signal),
             _ => self.pass_signal(signal),
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::protocol::{Exited, Failure, Fd, Fd1Or2, Request, Stream, ToAgent};
 use crate::buffer::Buffer;
-use crate::deadly::{self, Deadly};
+use crate::deadly::Deadly;
 use crate::exit::ExitStatus;
 use crate::incus::streams::Stream as Socket;
 use crate::run::downlink::Downlink;
@@ -268,7 +268,7 @@ impl<'a> Relay<'a> {
         let greeting = (!self.greeted).then_some(self.greet_by);
         let late = self.waits_for_output().then(|| self.last_output + LATE_OUTPUT);
         let relayed = self.relayed.as_ref().map(Relayed::deadline);
-        let given_up = self.killed().and_then(|_| self.gives_up_at());
+        let given_up = self.gives_up().map(|(at, _)| at);
         [silence, greeting, late, relayed, given_up].into_iter().flatten().min()
     }
 
@@ -285,8 +285,8 @@ impl<'a> Relay<'a> {
         } else if self.outcome.is_none() && self.pinged && now >= self.last_sign + SILENCE {
             self.outcome = Some(Outcome::Silent(SILENCE.as_secs()));
         }
-        if self.gives_up_at().is_some_and(|at| now >= at) {
-            self.give_up_output();
+        if let Some((_, signal)) = self.gives_up().filter(|(at, _)| now >= *at) {
+            self.give_up_output(signal);
         }
         match self.relayed.as_mut().map(|relayed| relayed.due(self.echo.is_closed())) {
             Some(Due::Nudge) => self.uplink.pong(b""),
@@ -295,35 +295,36 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// The signal that ends this run once nobody takes its output any more.
-    fn killed(&self) -> Option<i32> {
-        match &self.outcome {
-            Some(Outcome::Ended(exited)) => self.deadly.ends(exited.status),
-            _ => None,
-        }
-    }
-
-    /// When output has stood still for long enough to be given up, should a signal have killed.
-    fn gives_up_at(&self) -> Option<Instant> {
-        [&self.stdout, &self.stderr, &self.screen_out]
+    /// When the run dies by which signal, should its output not be delivered by then.
+    fn gives_up(&self) -> Option<(Instant, i32)> {
+        self.outcome.as_ref().filter(|_| !self.is_finished())?;
+        let is_late = self.waits_for_output();
+        let due = [&self.stdout, &self.stderr, &self.screen_out].map(|output| {
+            match output.is_idle() && !output.is_full() {
+                true => None,
+                false => Some(output.full_since()),
+            }
+        });
+        let still = due
             .into_iter()
-            .filter_map(|output| Some(output.full_since()? + deadly::PATIENCE))
-            .min()
+            .flatten()
+            .try_fold(None, |latest, since| Some(latest.max(Some(since?))));
+        self.deadly.gives_up(still.flatten().filter(|_| !is_late))
     }
 
     /// Dies by a signal that killed the command, or came later, without who reads nothing.
-    fn give_up_output(&mut self) {
-        let (Some(signal), Some(Outcome::Ended(exited))) = (self.killed(), &mut self.outcome)
-        else {
-            return;
-        };
-        exited.status = ExitStatus::Signal(signal);
-        exited.stdout_bytes = self.raw_received;
+    fn give_up_output(&mut self, signal: i32) {
+        if let Some(Outcome::Ended(exited)) = &mut self.outcome {
+            exited.status = ExitStatus::Signal(signal);
+            exited.stdout_bytes = self.raw_received;
+        }
         // Else the daemon would go on trying to send it.
         self.raw.close();
         for output in [&mut self.stdout, &mut self.stderr, &mut self.screen_out] {
-            output.give_up(None);
-            output.flush();
+            if output.is_full() || !output.is_idle() {
+                output.give_up(None);
+                output.flush();
+            }
         }
     }
 

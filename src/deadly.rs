@@ -2,10 +2,11 @@
 //!
 //! A command of the host's dies by such a signal at once, even where it waits for a reader; the
 //! reader finds what is in the pipe. In a run much more may be on its way between the command and
-//! that pipe, and its reader may rest for hours, as a pager does. So what is not delivered within
-//! [`PATIENCE`] is given up, where the command died by a signal that was passed on to it, or had
-//! ended before the signal came; what has not moved for that long already, at once. A command that
-//! catches the signal, and ends by itself or says something first, is waited for.
+//! that pipe, and its reader may rest for hours, as a pager does. So what waits for its reader is given
+//! up after [`PATIENCE`], where the command died by a signal that was passed on to it, or had ended
+//! before the signal came; what has not moved for that long already, at once. What waits for the
+//! daemon or the machine is none of that, until a second signal asks for it. A command that catches the
+//! signal, and ends by itself or says something first, is waited for.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::exit::ExitStatus;
 
 /// The signals that are sent to end a program.
 pub const DEADLY: &[i32] = &[libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
-/// How long output may take, or stand still, before it is given up.
+/// How long output may wait for its reader, or stand still, before it is given up.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The signals that came to a run, and the end of its command.
@@ -25,6 +26,8 @@ pub struct Deadly {
     after_end: Option<(Instant, i32)>,
     /// The signal that killed the command, and when that was known.
     killed: Option<(Instant, i32)>,
+    /// When another one came then.
+    urgent: Option<Instant>,
 }
 
 impl Deadly {
@@ -36,6 +39,9 @@ impl Deadly {
     /// Notes a signal that came when the command had ended, and is for the run alone.
     pub fn note_after_end(&mut self, signal: i32) {
         if DEADLY.contains(&signal) {
+            if self.killed.or(self.after_end).is_some() {
+                self.urgent.get_or_insert_with(Instant::now);
+            }
             self.after_end.get_or_insert_with(|| (Instant::now(), signal));
         }
     }
@@ -67,7 +73,8 @@ impl Deadly {
     /// when none of it has moved, if all that is due waits for a reader.
     pub fn gives_up(&self, still: Option<Instant>) -> Option<(Instant, i32)> {
         let (since, signal) = self.killed.or(self.after_end)?;
-        Some((still.map_or(since, |still| still.min(since)) + PATIENCE, signal))
+        let from = self.urgent.into_iter().chain(still.map(|still| still.min(since))).min()?;
+        Some((from + PATIENCE, signal))
     }
 }
 
@@ -76,7 +83,7 @@ mod tests {
     use super::*;
 
     fn signal(deadly: &Deadly) -> Option<i32> {
-        deadly.gives_up(None).map(|(_, signal)| signal)
+        deadly.gives_up(Some(Instant::now())).map(|(_, signal)| signal)
     }
 
     #[test]
@@ -117,13 +124,28 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_still_for_long_is_given_up_at_once_and_the_rest_has_a_second() {
+    fn what_stands_still_for_long_is_given_up_at_once_and_a_slow_reader_after_a_second() {
         let before = Instant::now();
         let mut deadly = Deadly::default();
         deadly.note_after_end(libc::SIGTERM);
-        let at = |still| deadly.gives_up(still).map(|(at, _)| at).expect("a time");
-        assert!(at(None) >= before + PATIENCE);
-        assert_eq!(at(Some(before)), before + PATIENCE);
-        assert_eq!(at(Some(Instant::now() + PATIENCE)), at(None));
+        let at = |still| deadly.gives_up(Some(still)).map(|(at, _)| at).expect("a time");
+        assert_eq!(at(before), before + PATIENCE);
+        assert!(at(Instant::now() + PATIENCE) <= Instant::now() + PATIENCE);
+    }
+
+    #[test]
+    fn what_waits_for_no_reader_is_given_up_when_a_second_signal_comes() {
+        for kill in [true, false] {
+            let mut deadly = Deadly::default();
+            deadly.note_passed_on(libc::SIGTERM);
+            match kill {
+                true => deadly.note_end(ExitStatus::Signal(libc::SIGTERM), 1, false),
+                false => deadly.note_after_end(libc::SIGTERM),
+            }
+            assert_eq!(deadly.gives_up(None), None);
+            deadly.note_after_end(libc::SIGTERM);
+            let by = Instant::now() + PATIENCE;
+            assert!(deadly.gives_up(None).is_some_and(|(at, _)| at <= by));
+        }
     }
 }

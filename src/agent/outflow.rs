@@ -43,8 +43,8 @@ pub struct Outflow {
     slave: Option<OwnedFd>,
     /// How much of its terminal's output the host takes.
     pub screen_window: usize,
-    /// How much it had said when it was first told to end.
-    said_when_told: Option<u64>,
+    /// How much it had said when each signal first told it to end.
+    said_when_told: Vec<(i32, u64)>,
     /// When output last moved.
     pub last_moved: Instant,
     is_forgotten: bool,
@@ -55,7 +55,7 @@ pub struct Outflow {
 pub struct Ended {
     /// How it ended.
     pub status: ExitStatus,
-    /// Whether it wrote something after it was told to end.
+    /// Whether it wrote something after it was told to end by the signal that it died of.
     pub spoke: bool,
     stdout_left: u64,
     stderr_left: u64,
@@ -84,7 +84,7 @@ impl Outflow {
             terminal,
             slave,
             screen_window: SCREEN_WINDOW,
-            said_when_told: None,
+            said_when_told: Vec::new(),
             last_moved: Instant::now(),
             is_forgotten: false,
         };
@@ -98,7 +98,7 @@ impl Outflow {
         };
         Ended {
             status,
-            spoke: self.said_when_told.is_some_and(|said| self.said() > said),
+            spoke: self.spoke(status),
             stdout_left: unread(&self.stdout),
             stderr_left: unread(&self.stderr),
             screen_left: SCREEN_AFTER_END,
@@ -106,8 +106,18 @@ impl Outflow {
     }
 
     /// Notes that the command is told to end: from now on it speaks in view of that.
-    pub fn note_told_to_end(&mut self) {
-        self.said_when_told = self.said_when_told.or(Some(self.said()));
+    pub fn note_told_to_end(&mut self, signal: i32) {
+        if self.said_when_told.iter().all(|(told, _)| *told != signal) {
+            self.said_when_told.push((signal, self.said()));
+        }
+    }
+
+    fn spoke(&self, status: ExitStatus) -> bool {
+        let told = |signal| self.said_when_told.iter().find(|(told, _)| *told == signal);
+        match status {
+            ExitStatus::Signal(signal) => told(signal).is_some_and(|(_, said)| self.said() > *said),
+            ExitStatus::Code(_) => false,
+        }
     }
 
     /// How much the command wrote to its pipes until now.

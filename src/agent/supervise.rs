@@ -332,7 +332,7 @@ impl Supervisor {
         }
         self.deadly.note_passed_on(signal);
         if DEADLY.contains(&signal) {
-            self.out.note_told_to_end();
+            self.out.note_told_to_end(signal);
         }
         if signal == libc::SIGCONT && std::mem::take(&mut self.wants_foreground) {
             // What a shell's `fg` does.

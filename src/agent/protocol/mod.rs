@@ -185,7 +185,7 @@ pub struct Exited {
     pub stdin_taken: u64,
     /// Signals that came while it ran.
     pub signals_taken: u64,
-    /// It wrote something after one of them that is sent to end a program.
+    /// It wrote something after it got the signal that it died of.
     pub spoke: bool,
 }
 

@@ -52,8 +52,11 @@ impl NativeRelay {
         if self.control_in.receive()? {
             self.last_sign = Instant::now();
         }
+        if self.control_in.is_closed() {
+            self.closed.get_or_insert_with(Instant::now);
+        }
         while let Ok(Some(Event::Ping(payload))) = self.control_in.decoder.event() {
-            self.pinged = true;
+            self.pinged = Instant::now() >= self.pings_count_from;
             websocket::pong(self.control.outbox.tail(), &payload);
         }
         Ok(())

@@ -4,7 +4,9 @@ use std::io;
 use std::time::Instant;
 
 use super::{CHUNK, NativeRelay};
+use crate::deadly::DEADLY;
 use crate::incus::websocket;
+use crate::run::relay::OLD_PINGS;
 use crate::run::screen::Screen;
 use crate::sys::fds::Got;
 use crate::sys::signals::{self, Stop};
@@ -64,6 +66,9 @@ impl NativeRelay {
             Some(_) => {
                 self.forwarded.push(signal);
                 self.deadly.note_passed_on(signal);
+                if DEADLY.contains(&signal) {
+                    self.told = Some((Instant::now(), signal));
+                }
             }
             None => self.deadly.note_after_end(signal),
         }
@@ -83,8 +88,12 @@ impl NativeRelay {
         if let Some(screen) = &mut self.screen {
             screen.take_if_wanted()?;
         }
-        // Nobody was listened to meanwhile.
+        // In a process group that nobody could continue we did not stop.
+        let signal = libc::SIGCONT;
+        self.control_message(&format!(r#"{{"command":"signal","signal":{signal}}}"#));
+        // Nobody was listened to meanwhile, and what nobody read for long the daemon pings no more.
         self.last_sign = Instant::now();
+        (self.pinged, self.pings_count_from) = (false, Instant::now() + OLD_PINGS);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The middle of a native run: Incus's pty or pipes, control messages, the answer to `/wait`.
 
 mod downward;
+mod giving_up;
 mod intake;
 mod out;
 
@@ -9,8 +10,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use crate::agent::protocol::Fd;
-use crate::deadly::{self, DEADLY, Deadly};
-use crate::exit::ExitStatus;
+use crate::deadly::{DEADLY, Deadly};
 use crate::incus::Client;
 use crate::incus::streams::Stream;
 use crate::incus::types::Operation;
@@ -118,8 +118,13 @@ pub struct NativeRelay {
     had_output: bool,
     forwarded: Vec<i32>,
     deadly: Deadly,
+    /// The last signal that is sent to end a program, and when it was passed on.
+    told: Option<(Instant, i32)>,
+    /// When the daemon closed the control stream.
+    closed: Option<Instant>,
     last_sign: Instant,
     pinged: bool,
+    pings_count_from: Instant,
     relayed: Option<Relayed>,
 }
 
@@ -207,9 +212,12 @@ impl NativeRelay {
             had_output: false,
             forwarded: Vec::new(),
             deadly: Deadly::default(),
+            told: None,
+            closed: None,
             last_sign: Instant::now(),
             // The daemon pings first thing on each stream.
             pinged: true,
+            pings_count_from: Instant::now(),
             relayed: Relayed::new(is_relayed),
         })
     }
@@ -273,7 +281,7 @@ impl NativeRelay {
             if let Some(operation) = ended.take_if(|_| delivered || timed_out) {
                 return Ok(Progress::Done(operation));
             }
-            let gives_up = self.gives_up();
+            let gives_up = self.gives_up(ended.is_some());
             if let Some((_, signal)) = gives_up.filter(|(at, _)| Instant::now() >= *at) {
                 return Ok(Progress::Killed(signal));
             }
@@ -325,6 +333,8 @@ impl NativeRelay {
                         false => self.note_signal(signal)?,
                     }
                 }
+                // It may have stopped us for long.
+                deadline = deadline.map(|_| Instant::now() + LINGER);
             }
             if control.any() {
                 self.pass_control()?;
@@ -368,42 +378,6 @@ impl NativeRelay {
                 _ => {}
             }
         }
-    }
-
-    /// Whether what comes for `output` is taken in.
-    fn takes(&self, output: &Output) -> bool {
-        let is_short = output.waiting() < OUT_OF_THE_WAY;
-        !output.is_full() || (self.makes_way() && is_short)
-    }
-
-    /// Incus tells of a death by signal N as of a status of 128 + N, and nothing of what was said then.
-    fn note_end(&mut self, operation: &Operation) {
-        let signal = operation.exit_status().unwrap_or_default() - 128;
-        let status = if signal > 0 { ExitStatus::Signal(signal) } else { ExitStatus::Code(0) };
-        self.deadly.note_end(status, self.deadly.count(), false);
-    }
-
-    /// Whether the command ended, and how decides over the wait for a reader. Not before: a command
-    /// that waits in write(2) is to meet the signal there, and not be let go on.
-    fn makes_way(&self) -> bool {
-        self.deadly.first_passed_on().is_some() && self.control_in.is_closed()
-    }
-
-    /// When the run dies by which signal, should its output not be delivered by then.
-    fn gives_up(&self) -> Option<(Instant, i32)> {
-        let due = self.down.iter().filter(|(link, output)| !link.is_over() || !output.is_idle());
-        let still = due
-            .clone()
-            .try_fold(None, |latest, (_, output)| Some(latest.max(Some(output.full_since()?))));
-        self.deadly.gives_up(still.flatten()).or_else(|| self.gives_up_on_others())
-    }
-
-    /// The same for what a command left behind, which writes on: how the command itself ended is not told
-    /// before that has ended too. What had not been read of its own output is less than was taken in.
-    fn gives_up_on_others(&self) -> Option<(Instant, i32)> {
-        let signal = self.deadly.first_passed_on().filter(|_| self.makes_way())?;
-        let endless = self.down.iter().find(|(_, output)| output.waiting() >= OUT_OF_THE_WAY)?;
-        Some((endless.1.full_since()? + deadly::PATIENCE, signal))
     }
 
     fn register<'fd>(&'fd self, set: &mut PollSet<'fd, Key>) {

@@ -10,6 +10,7 @@ use crate::buffer::Buffer;
 use crate::incus::websocket::Event;
 use crate::run::environment;
 use crate::run::input::Input;
+use crate::run::relay::OLD_PINGS;
 use crate::sys::fds::Standard;
 use crate::sys::signals::{self, Stop};
 
@@ -32,7 +33,7 @@ impl Relay<'_> {
                     self.take_frames()?;
                 }
                 Ok(Some(Event::Ping(payload))) => {
-                    self.pinged = true;
+                    self.pinged = Instant::now() >= self.pings_count_from;
                     self.framed.pong(&payload);
                 }
                 Ok(Some(Event::End)) => self.lose(),
@@ -222,6 +223,8 @@ impl Relay<'_> {
     pub(super) fn go_on(&mut self) -> io::Result<()> {
         // Nobody was listened to meanwhile.
         (self.last_sign, self.last_output) = (Instant::now(), Instant::now());
+        // What nobody read for long the daemon pings no more.
+        (self.pinged, self.pings_count_from) = (false, Instant::now() + OLD_PINGS);
         if let Some(screen) = &mut self.screen {
             screen.take_if_wanted()?;
         }

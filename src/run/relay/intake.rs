@@ -76,9 +76,8 @@ impl Relay<'_> {
         match signal {
             libc::SIGWINCH => self.pass_size(),
             libc::SIGCONT => self.go_on()?,
-            // Nobody is there yet to pass it on to; what is starting ends with its client. What has
-            // written something runs, although its agent's greeting, on another stream, came later.
-            signal if DEADLY.contains(&signal) && !self.greeted && self.raw_received == 0 => {
+            // Nobody is there yet to pass it on to; what is starting ends with its client.
+            signal if DEADLY.contains(&signal) && !self.is_there() => {
                 let status = ExitStatus::Signal(signal);
                 let (stdout_bytes, stdin_taken, signals_taken, spoke) = (0, 0, 0, false);
                 self.outcome = Some(Outcome::Ended(Exited {
@@ -95,6 +94,12 @@ impl Relay<'_> {
             _ => self.pass_signal(signal),
         }
         Ok(())
+    }
+
+    /// Whether an agent is there. What has written something runs, although the greeting, on another
+    /// stream, came later; a second signal does not wait for it.
+    fn is_there(&self) -> bool {
+        self.greeted || (self.raw_received > 0 && self.deadly.first_passed_on().is_none())
     }
 
     pub(super) fn pass_signal(&mut self, signal: i32) {

@@ -27,6 +27,8 @@ use crate::sys::{startup, terminal::Terminal};
 
 /// Without a sign of life for this long the daemon is given up. It pings every 10 s.
 pub const SILENCE: Duration = Duration::from_secs(60);
+/// After a stop, how long pings may be from before it.
+pub const OLD_PINGS: Duration = Duration::from_secs(5);
 /// How long an agent may take to greet, on a machine under load.
 const GREETING: Duration = Duration::from_secs(30);
 /// After the command's end, how long its output may stay away.
@@ -99,6 +101,7 @@ pub struct Relay<'a> {
     deadly: Deadly,
     last_sign: Instant,
     pinged: bool,
+    pings_count_from: Instant,
     relayed: Option<Relayed>,
     /// Until when an agent has to greet.
     greet_by: Instant,
@@ -164,6 +167,7 @@ impl<'a> Relay<'a> {
             deadly: Deadly::default(),
             last_sign: Instant::now(),
             pinged: false,
+            pings_count_from: Instant::now(),
             relayed: Relayed::new(is_relayed),
             greet_by: Instant::now() + GREETING,
             last_output: Instant::now(),

@@ -93,9 +93,6 @@ impl Outflow {
 
     /// Notes the command's end: what it wrote before is in the pipes now, and is still due.
     pub fn ended(&self, status: ExitStatus) -> Ended {
-        let unread = |pipe: &Option<OwnedFd>| {
-            pipe.as_ref().map_or(0, |pipe| pipes::unread_bytes(pipe).unwrap_or(0))
-        };
         Ended {
             status,
             spoke: self.spoke(status),
@@ -122,9 +119,6 @@ impl Outflow {
 
     /// How much the command wrote to its pipes until now.
     fn said(&self) -> u64 {
-        let unread = |pipe: &Option<OwnedFd>| {
-            pipe.as_ref().map_or(0, |pipe| pipes::unread_bytes(pipe).unwrap_or(0))
-        };
         self.stdout_bytes + self.stderr_bytes + unread(&self.stdout) + unread(&self.stderr)
     }
 
@@ -318,6 +312,11 @@ impl Outflow {
         }
         Ok(())
     }
+}
+
+/// How much waits in a pipe.
+fn unread(pipe: &Option<OwnedFd>) -> u64 {
+    pipe.as_ref().map_or(0, |pipe| pipes::unread_bytes(pipe).unwrap_or(0))
 }
 
 fn is_readable(fd: &OwnedFd) -> bool {

@@ -35,9 +35,7 @@ impl NativeRelay {
                 self.up.data(&[4]);
                 self.input_is_over = true;
             }
-            Got::End if self.has_terminal => {
-                self.control_message(r#"{"command":"signal","signal":1}"#)
-            }
+            Got::End if self.has_terminal => self.send_signal(libc::SIGHUP),
             Got::End => self.end_input(),
         }
         Ok(())
@@ -45,6 +43,10 @@ impl NativeRelay {
 
     pub(super) fn control_message(&mut self, message: &str) {
         websocket::text(self.control.outbox.tail(), message);
+    }
+
+    fn send_signal(&mut self, signal: i32) {
+        self.control_message(&format!(r#"{{"command":"signal","signal":{signal}}}"#));
     }
 
     pub(super) fn note_signal(&mut self, signal: i32) -> io::Result<()> {
@@ -59,7 +61,7 @@ impl NativeRelay {
                 screen.take_if_wanted()?;
             }
         }
-        self.control_message(&format!(r#"{{"command":"signal","signal":{signal}}}"#));
+        self.send_signal(signal);
         self.control.flush()?;
         // The daemon closes it as soon as the command ended.
         match self.control.socket {
@@ -89,8 +91,7 @@ impl NativeRelay {
             screen.take_if_wanted()?;
         }
         // In a process group that nobody could continue we did not stop.
-        let signal = libc::SIGCONT;
-        self.control_message(&format!(r#"{{"command":"signal","signal":{signal}}}"#));
+        self.send_signal(libc::SIGCONT);
         // Nobody was listened to meanwhile, and what nobody read for long the daemon pings no more.
         self.last_sign = Instant::now();
         (self.pinged, self.pings_count_from) = (false, Instant::now() + OLD_PINGS);

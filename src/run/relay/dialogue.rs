@@ -4,13 +4,12 @@ use std::ffi::OsStr;
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{Outcome, Relay};
+use super::{OLD_PINGS, Outcome, Relay};
 use crate::agent::protocol::{self, FromAgent, MAGIC, PROTOCOL, Place, Stream, ToAgent};
 use crate::buffer::Buffer;
 use crate::incus::websocket::Event;
 use crate::run::environment;
 use crate::run::input::Input;
-use crate::run::relay::OLD_PINGS;
 use crate::sys::fds::Standard;
 use crate::sys::signals::{self, Stop};
 

@@ -87,9 +87,12 @@ impl<'fd, K: Copy + PartialEq> PollSet<'fd, K> {
     /// poll(2)'s own, but for EINTR, which counts as "nothing ready".
     pub fn wait(&mut self, deadline: Option<Instant>) -> io::Result<()> {
         let timeout = deadline.map(|at| {
-            let left = at.saturating_duration_since(Instant::now());
-            // Rounded up: waking a moment early would only spin.
-            let left = left + Duration::from_micros(50);
+            let left = match at.saturating_duration_since(Instant::now()) {
+                // Just a look, which a run takes several of.
+                Duration::ZERO => Duration::ZERO,
+                // Rounded up: waking a moment early would only spin.
+                left => left + Duration::from_micros(50),
+            };
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }
         });
         match rustix::event::poll(&mut self.fds, timeout.as_ref()) {

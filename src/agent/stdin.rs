@@ -94,9 +94,9 @@ impl Stdin {
         Some((self.pipe.as_ref()?.as_fd(), interest))
     }
 
-    /// When to look how much has been read.
+    /// When to look how much has been read; never where nothing more is granted.
     pub fn next_look(&self) -> Option<Instant> {
-        self.look.map(|(at, _)| at)
+        self.pipe.as_ref().and(self.look).map(|(at, _)| at)
     }
 
     /// Notes that the command closed its stdin.
@@ -249,6 +249,17 @@ mod tests {
         assert_eq!(stdin.next_look(), None);
         let room = STDIN_WINDOW - STDIN_READER - 100;
         assert_eq!(stdin.grant(), Some(room as u32));
+    }
+
+    #[test]
+    fn nobody_looks_at_a_stdin_that_has_ended() {
+        let (_read, mut stdin) = stdin();
+        stdin.receive(b"x").expect("write");
+        assert_eq!(stdin.grant(), None);
+        assert!(stdin.next_look().is_some());
+        stdin.end();
+        stdin.pump().expect("pump");
+        assert_eq!((stdin.grant(), stdin.next_look()), (None, None));
     }
 
     #[test]

@@ -229,7 +229,7 @@ impl Supervisor {
 
     fn deadline(&self) -> Option<Instant> {
         [
-            self.demand.as_ref().and_then(Demand::next),
+            self.demand.as_ref().filter(|_| self.out.terminal.is_some()).and_then(Demand::next),
             self.ending.as_ref().and_then(Ending::next),
             self.stdin.next_look(),
         ]

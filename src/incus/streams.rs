@@ -42,14 +42,6 @@ pub(super) fn await_grant(
     })
 }
 
-/// Websockets that were asked for, each with the key that its answer is known by.
-#[derive(Debug)]
-pub struct Asked<const N: usize>([(Stream, String); N]);
-
-const DOING: &str = "connecting the command's streams";
-/// Source: lxc/incus 6.0.4 and 7.0.1, `internal/server/operations/operations.go`, `Connect`.
-const HAS_ENDED: &str = "Only running operations can be connected";
-
 impl Client {
     /// Opens the websockets `names` of a command, all at once.
     ///
@@ -60,58 +52,24 @@ impl Client {
         started: &Started,
         names: [&str; N],
     ) -> Result<[Stream; N], Error> {
-        self.ask_for_streams(started, names)?.granted()
-    }
-
-    /// Asks for the websockets `names` of a command, all at once.
-    ///
-    /// # Errors
-    /// Everything in [`Error`].
-    pub fn ask_for_streams<const N: usize>(
-        &self,
-        started: &Started,
-        names: [&str; N],
-    ) -> Result<Asked<N>, Error> {
-        let mut asked = Vec::with_capacity(N);
+        let doing = "connecting the command's streams";
+        let deadline = Instant::now() + PATIENCE;
+        let mut opened = Vec::with_capacity(N);
         for name in names {
             let secret =
-                started.secrets.get(name).ok_or_else(|| missing(DOING, "a websocket secret"))?;
+                started.secrets.get(name).ok_or_else(|| missing(doing, "a websocket secret"))?;
             let query = format!("secret={}", percent_encode(secret));
             let target = self.target(&format!("{}/websocket", started.operation), &query);
-            let mut socket = self.daemon.connect().map_err(|source| broken(DOING, source))?;
+            let mut socket = self.daemon.connect().map_err(|source| broken(doing, source))?;
             let (request, key) = websocket::upgrade(&target);
-            write_all(&mut socket, &request).map_err(|source| broken(DOING, source))?;
+            write_all(&mut socket, &request).map_err(|source| broken(doing, source))?;
             let is_relayed = self.daemon.restricted;
-            asked.push((Stream { socket, rest: Vec::new(), is_relayed }, key));
+            opened.push((Stream { socket, rest: Vec::new(), is_relayed }, key));
         }
-        asked.try_into().map(Asked).map_err(|_| missing(DOING, "a websocket"))
-    }
-}
-
-impl<const N: usize> Asked<N> {
-    /// Waits until all are open. One that came after the command's end reads as closed: a command
-    /// begins without its stream of control messages, and Incus opens none when it has ended.
-    ///
-    /// # Errors
-    /// Everything in [`Error`].
-    pub fn granted(mut self) -> Result<[Stream; N], Error> {
-        let deadline = Instant::now() + PATIENCE;
-        for (stream, key) in &mut self.0 {
-            let Stream { socket, rest, .. } = stream;
-            match await_grant(socket, rest, key, DOING, deadline) {
-                Err(error) if error.text() == Some(HAS_ENDED) => stream.close()?,
-                result => result?,
-            }
+        for (Stream { socket, rest, .. }, key) in &mut opened {
+            await_grant(socket, rest, key, doing, deadline)?;
         }
-        Ok(self.0.map(|(stream, _)| stream))
-    }
-}
-
-impl Stream {
-    fn close(&mut self) -> Result<(), Error> {
-        let (end, _closed) = UnixStream::pair().map_err(|source| broken(DOING, source))?;
-        end.set_nonblocking(true).map_err(|source| broken(DOING, source))?;
-        self.socket = end;
-        Ok(())
+        let streams: Vec<Stream> = opened.into_iter().map(|(stream, _)| stream).collect();
+        streams.try_into().map_err(|_| missing(doing, "a websocket"))
     }
 }

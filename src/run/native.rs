@@ -11,12 +11,10 @@ use super::plan::{Keyboard, Plan};
 use super::session::{Session, broken};
 use crate::agent::protocol::desktop::Switch;
 use crate::exit::{self, ExitStatus};
-use crate::incus::Client;
 use crate::incus::types::{Exec, Operation};
 use crate::message;
 use crate::sys::terminal::Terminal;
 
-const WAITING: &str = "waiting for the command's end";
 /// Where Incus looks for programs; see `instance_exec.go`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -42,17 +40,17 @@ pub fn run(
     check_directory(session, &request.cwd)?;
     let started = session.exec(&request)?;
     session.trace.note("Incus runs the command");
-    let ask_for_end = |client: &mut Client| client.send_wait(WAITING, &started.operation);
-    let client = &mut session.client;
+    session.client.send_wait("waiting for the command's end", &started.operation)?;
+    // The command begins when all but this one are there, and may end at once. What has ended takes
+    // no more streams, and one that comes in that very moment may hang the operation, or end the
+    // daemon: `Connect` and `Do` in `instance_exec.go`, `Connect` in `operations.go`, Incus 6.0 to
+    // 7.0. So this one is waited for, although that costs half a millisecond.
+    let [control] = session.client.open_streams(&started, ["control"])?;
     let streams = if request.interactive {
-        let asked = client.ask_for_streams(&started, ["control", "0"])?;
-        ask_for_end(client)?;
-        let [control, terminal] = asked.granted()?;
+        let [terminal] = session.client.open_streams(&started, ["0"])?;
         Streams::Terminal { terminal, control }
     } else {
-        let asked = client.ask_for_streams(&started, ["control", "0", "1", "2"])?;
-        ask_for_end(client)?;
-        let [control, stdin, stdout, stderr] = asked.granted()?;
+        let [stdin, stdout, stderr] = session.client.open_streams(&started, ["0", "1", "2"])?;
         Streams::Pipes { stdin, stdout, stderr, control }
     };
     session.trace.note("the streams are connected");

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::client::{Client, Seen};
 use crate::fake::Fake;
-use crate::script::{Act, Do, EACH_WAY, Mode, Script, Way};
+use crate::script::{Act, EACH_WAY, Mode, Script, Way};
 use crate::wire;
 
 /// What needs no waiting is over by then, also on a busy machine.
@@ -178,7 +178,7 @@ fn incuss_own_words_cannot_move_the_cursor() {
 #[test]
 fn a_message_on_the_terminal_itself_comes_after_raw_mode() {
     for mode in [Mode::Agent, Mode::Native] {
-        let script = Script::new(mode, Way::Terminal).mid_run(vec![Do::Die]);
+        let script = Script::new(mode, Way::Terminal).mid_run(vec![crate::script::Do::Die]);
         let seen = Client::of(&Fake::new(script), &arguments(mode)).run_all_on_terminal();
         assert_eq!(seen.status.code(), Some(125), "{seen:#?}");
         assert!(seen.stdout.contains("incusbox-run: the Incus daemon went away"), "{seen:#?}");
@@ -210,19 +210,6 @@ fn a_stream_that_the_daemon_refuses_is_told_and_nothing_is_tried_again() {
             }
         }
     }
-}
-
-/// Incus begins without this stream, and a short command may have ended when it comes.
-#[test]
-fn control_messages_are_not_missed_of_a_command_that_has_ended() {
-    let refusal = wire::refusal(400, "Only running operations can be connected");
-    let end = vec![Do::Send(wire::binary(b"all of it\n")), Do::End, Do::OperationEnds];
-    let script = Script::new(Mode::Native, Way::Pipes).stream("1", end);
-    let script = script.ends(wire::operation(200, "", 3));
-    let fake = Fake::new(script.on("stream control", Act::Answer(400, refusal)));
-    let seen = Client::of(&fake, &arguments(Mode::Native)).run(Way::Pipes);
-    seen.assert_ended(SOON, 3);
-    assert_eq!(seen.stdout, "all of it\n", "{seen:?}");
 }
 
 #[test]

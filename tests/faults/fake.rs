@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tungstenite::handshake::derive_accept_key;
 
 use crate::directory::Directory;
-use crate::script::{Act, Do, Script, Way};
+use crate::script::{Act, Do, Script};
 use crate::wire;
 
 /// Nothing waits longer than this for something that a client should have done.
@@ -270,11 +270,8 @@ impl Shared {
         mut reader: BufReader<UnixStream>,
     ) -> io::Result<()> {
         self.change(|state| state.connected.push(name.to_owned()));
-        let is_there = |state: &State, one: &str| state.connected.iter().any(|c| c == one);
-        // Incus, too, begins a command that has no terminal without this one.
-        let is_needed = |one: &str| one != "control" || self.script.way == Way::Terminal;
-        let needed = self.script.streams().iter().filter(|one| is_needed(one));
-        self.await_state(|state| needed.clone().all(|one| is_there(state, one)))?;
+        let all = self.script.streams();
+        self.await_state(|state| all.iter().all(|one| state.connected.iter().any(|c| c == one)))?;
         let steps = self.script.steps.get(name).cloned().unwrap_or_default();
         thread::scope(|scope| {
             scope.spawn(|| {

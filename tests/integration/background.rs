@@ -69,3 +69,17 @@ fn all_output_before_the_end_arrives_although_a_child_holds_the_pipe() {
     let lines = outcome.stdout.iter().filter(|byte| **byte == b'\n').count();
     assert_eq!((outcome.end, lines), (End::Code(0), 200_000));
 }
+
+/// Tells whether its parent, the agent, has used more than a third of a second.
+const BUSY: &str = r#"read -r line </proc/$PPID/stat; set -- ${line##*) }; echo "busy $(((${12} + ${13}) * 3 / $(getconf CLK_TCK)))""#;
+
+#[test]
+fn an_agent_whose_command_never_reads_its_stdin_rests() {
+    for (input, command) in
+        [("(echo one; sleep 0.5)", "sleep 4"), ("(echo one; sleep 5)", "exec <&-; sleep 4")]
+    {
+        let text = format!(r#"{input} | "$@" sh -c '{command}; {BUSY}'"#);
+        let outcome = Invocation::script(Way::Agent, &text).run();
+        assert_eq!(outcome.text(), "busy 0\n", "{input} into {command}");
+    }
+}

@@ -121,11 +121,11 @@ fn request(session: &mut Session<'_>, plan: &Plan, has_terminal: bool) -> Result
     })
 }
 
-/// Incus runs a command in `/` when its directory is missing, which is no place for `rm -r *`.
+/// Incus runs a command in `/` when its directory is missing or none, which is no place for `rm -r *`.
 fn check_directory(session: &mut Session<'_>, directory: &str) -> Result<(), Error> {
     let name = session.options.name.as_str().to_owned();
     // A stopped box is started by the exec; until then its files are reached just as well.
-    if directory.is_empty() || session.client.file_exists(&name, directory)? {
+    if directory.is_empty() || session.client.file_exists(&name, &format!("{directory}/."))? {
         return Ok(());
     }
     // The answer for a missing instance is the same: the exec will tell which it is.

@@ -72,7 +72,7 @@ impl Fake {
 
     /// How many requests of a kind came.
     pub fn count(&self, kind: &str) -> usize {
-        self.shared.state().asked.iter().filter(|asked| *asked == kind).count()
+        self.shared.count(kind)
     }
 
     /// The kinds of all requests.
@@ -115,6 +115,10 @@ fn kind(request: &Request) -> String {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no thread panicked")
+    }
+
+    fn count(&self, kind: &str) -> usize {
+        self.state().asked.iter().filter(|asked| *asked == kind).count()
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -172,7 +176,11 @@ impl Shared {
         while let Some(request) = read_request(&mut reader)? {
             let kind = kind(&request);
             self.change(|state| state.asked.push(kind.clone()));
-            let act = self.script.acts.get(&kind);
+            let act = match self.script.acts.get(&kind) {
+                Some(Act::Then(first, act, _)) if self.count(&kind) <= *first => Some(&**act),
+                Some(Act::Then(_, _, act)) => Some(&**act),
+                act => act,
+            };
             if let (Some(name), None) = (kind.strip_prefix("stream "), act) {
                 let key = derive_accept_key(request.key.unwrap_or_default().as_bytes());
                 stream.write_all(format!("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {key}\r\n\r\n").as_bytes())?;
@@ -181,6 +189,12 @@ impl Shared {
             let usual = |shared: &Shared| shared.usual(&request.method, &kind);
             match act {
                 None => stream.write_all(&usual(self)?)?,
+                // An answer to HEAD has no body, whatever its length says.
+                Some(Act::Answer(status, body)) if request.method == "HEAD" => {
+                    let answer = wire::answer(*status, body);
+                    let head = answer.windows(4).position(|end| end == b"\r\n\r\n");
+                    stream.write_all(&answer[..head.expect("an end of the head") + 4])?;
+                }
                 Some(act @ (Act::Late(_) | Act::Dripping | Act::Answer(..))) => {
                     self.act(act, &usual(self)?, &mut stream)?;
                 }
@@ -214,6 +228,7 @@ impl Shared {
                 self.flood(stream, again)
             }
             Act::Silence => self.await_state(|_| false),
+            Act::Then(..) => unreachable!("one of its acts was chosen"),
         }
     }
 

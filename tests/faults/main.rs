@@ -18,6 +18,7 @@ mod wire;
 
 mod agents;
 mod answers;
+mod files;
 mod insides;
 mod relayed;
 mod sockets;

@@ -47,6 +47,8 @@ pub enum Act {
     Dripping,
     /// Nothing, for ever.
     Silence,
+    /// The first act with so many requests of the kind, the second one with those after them.
+    Then(usize, Box<Act>, Box<Act>),
 }
 
 /// A step on a stream, once all streams are connected.

@@ -101,6 +101,21 @@ fn a_cwd_that_does_not_exist_is_our_failure() {
     assert!(outcome.errors().contains("Permission denied"), "{}", outcome.errors());
 }
 
+/// Incus itself runs the command in `/` then.
+#[test]
+fn a_cwd_that_is_no_directory_is_our_failure() {
+    with(&["--root"], &["ln", "-sfn", "/nowhere", "/tmp/dangling"]).run();
+    for mode in ["--mode=agent", "--mode=native"] {
+        for directory in ["/etc/passwd", "/etc/passwd/below", "/tmp/dangling"] {
+            let outcome = with(&["--cwd", directory, mode], &["pwd"]).run();
+            assert_eq!(outcome.end, End::Code(125), "{directory} {mode}: {outcome:?}");
+            let words = format!("cannot enter `{directory}`");
+            assert!(outcome.errors().contains(&words), "{}", outcome.errors());
+        }
+        gives(&["--cwd", "/usr/../bin/", mode], &["sh", "-c", "pwd -P"], "/usr/bin\n");
+    }
+}
+
 /// Which of its descriptors the command sees as terminals.
 const TERMINALS: [&str; 3] =
     ["sh", "-c", "for i in 0 1 2; do [ -t $i ] && printf '%s ' $i; done; echo end"];

@@ -96,8 +96,10 @@ kwin=$!
 timeout 30 sh -c 'until [ -S "$XDG_RUNTIME_DIR/wayland-kwin" ] && [ -S /tmp/.X11-unix/X0 ]; do sleep 0.1; done'
 export WAYLAND_DISPLAY=wayland-kwin WAYLAND_DEBUG=1
 for program in gtk4-demo qt6ct gtk3-demo; do
-    incusbox-run --env WAYLAND_DEBUG --env QT_QPA_PLATFORM=wayland dev -- timeout 30 $program 2>&1 |
-        grep -m1 -q 'xdg_toplevel.*configure(' && echo $program
+    : >~/said
+    incusbox-run --env WAYLAND_DEBUG --env QT_QPA_PLATFORM=wayland dev -- timeout 30 $program >>~/said 2>&1 &
+    timeout 30 sh -c "until grep -q 'xdg_toplevel.*configure(' ~/said; do sleep 0.1; done" && echo $program
+    kill $!; wait $!
 done
 DISPLAY=:0 incusbox-run dev -- xdpyinfo >/dev/null && echo Xwayland
 kill $kwin; wait $kwin"#;

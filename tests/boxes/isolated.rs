@@ -6,22 +6,21 @@ use crate::desktop::Session;
 /// Tries each target and names those that it reaches.
 const ATTACK: &str = r#"
 import os, socket, sys
-for target in sys.argv[1:]:
+from concurrent.futures import ThreadPoolExecutor
+def reaches(target):
     kind, where = target.split(":", 1)
     try:
         if kind == "file":
             open(where).read(1)
         elif kind == "list":
-            if not os.listdir(where):
-                raise OSError
+            return bool(os.listdir(where))
         elif kind == "shout":
             one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             one.settimeout(1)
             address, _, port = where.partition(" ")
             one.sendto(b"anybody there?", (address, int(port)))
-            if one.recv(100) != b"here":
-                raise OSError
+            return one.recv(100) == b"here"
         else:
             family = socket.AF_INET if kind == "tcp" else socket.AF_UNIX
             one = socket.socket(family, socket.SOCK_STREAM)
@@ -30,9 +29,14 @@ for target in sys.argv[1:]:
             name = {"tcp": lambda: (address, int(port)), "unix": lambda: where,
                     "abstract": lambda: "\0" + where}[kind]()
             one.connect(name)
-        print(target)
+        return True
     except (OSError, ValueError):
-        pass
+        return False
+targets = sys.argv[1:]
+with ThreadPoolExecutor(max(1, len(targets))) as all:
+    for target, is_reached in zip(targets, all.map(reaches, targets)):
+        if is_reached:
+            print(target)
 "#;
 
 /// What a program in the box could be after, one of each kind.

@@ -25,7 +25,15 @@ const RETRY: Duration = Duration::from_secs(10);
 pub fn show_end(account: Option<&Account>, name: &ServiceName) {
     let mut command = journal(account, name);
     command.args(["--lines=10", "--output=cat"]).stdout(io::stderr());
-    let _there_may_be_none = command.status();
+    let _there_may_be_none = synchronize().and_then(|()| command.status());
+}
+
+/// Waits for what was said before and may still be on its way to the journal.
+fn synchronize() -> io::Result<()> {
+    let mut sync = Command::new("journalctl");
+    sync.arg("--sync").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let _journal_is_down = sync.status()?;
+    Ok(())
 }
 
 /// The log of a unit, also what systemd says of it.
@@ -164,10 +172,7 @@ impl<'a> Log<'a> {
         while self.follower.is_some() {
             self.pass_on()?;
         }
-        // What was said before the end may still be on its way to the journal.
-        let mut sync = Command::new("journalctl");
-        sync.arg("--sync").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let _journal_is_down = sync.status()?;
+        synchronize()?;
         self.follower = Some(self.read_on(&["--boot"])?);
         while self.follower.is_some() {
             self.pass_on()?;

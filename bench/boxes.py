@@ -1,6 +1,7 @@
 """What is measured of boxes: each figure of `incusbox` with what plain Incus does for the
 same, by turns. Boxes are named after the run's, and removed."""
 
+import getpass
 import os
 import subprocess
 import sys
@@ -54,6 +55,7 @@ def start():
     name = f"{BOX}-start"
     subprocess.run([INCUSBOX, "create", name, "--image", IMAGE], check=True, **QUIET)
     stop = ["incus", "stop", "--force", name]
+    user, uid = getpass.getuser(), os.getuid()
 
     def measured(*commands):
         def measure():
@@ -61,12 +63,20 @@ def start():
             return took(*commands)
         return measure
 
-    with_session = by_turns(5, measured([RUN, name, "--", "true"]),
-                            measured(["incus", "start", name], ["incus", "exec", name, "--", "true"]))
-    as_root = by_turns(5, measured([RUN, "--root", name, "--", "true"]),
-                       measured(["incus", "start", name], ["incus", "exec", name, "--", "true"]))
+    def by_incus(*command):
+        return measured(["incus", "start", name], ["incus", "exec", name, "--", *command])
+
+    def when_there(sign, then):
+        """What Incus has to run so that its command finds what ours does."""
+        return "sh", "-c", f"until test -e {sign}; do sleep 0.02; done; exec {then}"
+
+    at_once = by_turns(7, measured([RUN, "--mode", "native", name, "--", "true"]), by_incus("true"))
+    with_session = by_turns(7, measured([RUN, name, "--", "true"]),
+                            by_incus(*when_there(f"/run/user/{uid}/systemd/private", f"su -l {user} -c true")))
+    as_root = by_turns(7, measured([RUN, "--root", name, "--", "true"]),
+                       by_incus(*when_there("/run/dbus/system_bus_socket", "true")))
     delete(name)
-    return with_session, as_root
+    return at_once, with_session, as_root
 
 
 def enter():
@@ -99,8 +109,9 @@ def measure(add):
     tell("enter")
     add("`enter`, to the shell's end; `incusbox-run`", *enter(), 1.05)
     tell("start")
-    with_session, as_root = start()
-    add("a first command in a stopped box; `incus start` and `incus exec`", *with_session, 1.0)
-    add("the same as root, who waits for no session", *as_root, 1.05)
+    at_once, with_session, as_root = start()
+    add("a first command in a stopped box, natively; `incus start` and `incus exec`", *at_once, 1.0)
+    add("the same with the user's session; `incus exec` that waits for it", *with_session, 1.0)
+    add("the same as root, with the system's bus; likewise", *as_root, 1.0)
     tell("list of 50")
     add("`list` of 50; `incus list`", *list_of_fifty(), 0.5)

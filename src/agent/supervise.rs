@@ -10,7 +10,10 @@ use super::demand::Demand;
 use super::host::Host;
 use super::leftovers::{Ending, Hangups};
 use super::outflow::{Ended, Outflow};
-use super::protocol::{self, Exited, Fd1Or2, FromAgent, PROTOCOL, Request, Stream, ToAgent, Watch};
+use super::protocol::{
+    self, Exited, Fd1Or2, FromAgent, KEYS_WINDOW, PROTOCOL, Request, Stream, ToAgent, Watch,
+    grant_from,
+};
 use super::spawn::{self, Child};
 use super::stdin::Stdin;
 use crate::buffer::Buffer;
@@ -90,6 +93,8 @@ struct Supervisor {
     stdin: Stdin,
     out: Outflow,
     keys: Buffer,
+    /// How many went to the terminal since more of them were last granted.
+    typed: usize,
     end_of_file: u8,
     demand: Option<Demand>,
     hangups: Hangups,
@@ -115,6 +120,7 @@ impl Supervisor {
             stdin: Stdin::new(stdin),
             out,
             keys: Buffer::default(),
+            typed: 0,
             end_of_file: settings.map_or(4, |settings| settings.characters[libc::VEOF]),
             demand: settings.filter(|_| watch).map(Demand::new),
             hangups: Hangups::new(pid),
@@ -384,7 +390,7 @@ impl Supervisor {
             match fds::write_own(master, self.keys.as_slice())? {
                 Put::Bytes(count) => {
                     self.keys.consume(count);
-                    self.host.send(&FromAgent::Grant(Stream::Keys, count as u32));
+                    self.typed += count;
                 }
                 Put::Full => break,
                 Put::Gone => self.out.terminal = None,
@@ -392,6 +398,10 @@ impl Supervisor {
         }
         if self.out.terminal.is_none() {
             self.keys.clear();
+        }
+        if self.typed >= grant_from(KEYS_WINDOW) {
+            let typed = std::mem::take(&mut self.typed);
+            self.host.send(&FromAgent::Grant(Stream::Keys, typed as u32));
         }
         Ok(())
     }

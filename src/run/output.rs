@@ -164,11 +164,12 @@ impl Output {
         }
     }
 
-    /// Bytes done with since the last call.
-    pub fn take_done(&mut self) -> usize {
+    /// Bytes done with since they were last taken, once they are `least`.
+    pub fn take_done(&mut self, least: usize) -> Option<usize> {
         let own = self.not_counted.min(self.done);
         self.not_counted -= own;
-        std::mem::take(&mut self.done) - own
+        self.done -= own;
+        (self.done >= least).then(|| std::mem::take(&mut self.done))
     }
 
     /// Adds `count` bytes that were done with before they came here.

@@ -61,6 +61,12 @@ pub const STDERR_WINDOW: usize = 256 << 10;
 /// The window of what the command's terminal shows.
 pub const SCREEN_WINDOW: usize = 256 << 10;
 
+/// How much of a window is used up before more is granted, but for stdin's. A grant for each key and
+/// for its echo would wake daemon and peer twice more, just when the echo is on its way.
+pub const fn grant_from(window: usize) -> usize {
+    window / 4
+}
+
 /// A kind of data that has a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {

@@ -7,7 +7,9 @@ mod intake;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::agent::protocol::{Exited, Failure, Fd, Fd1Or2, Request, Stream, ToAgent};
+use crate::agent::protocol::{
+    Exited, Failure, Fd, Fd1Or2, Request, SCREEN_WINDOW, STDERR_WINDOW, Stream, ToAgent, grant_from,
+};
 use crate::buffer::Buffer;
 use crate::deadly::Deadly;
 use crate::exit::ExitStatus;
@@ -418,11 +420,12 @@ impl<'a> Relay<'a> {
         self.stdout.flush();
         self.stderr.flush();
         self.screen_out.flush();
-        for (output, stream) in
-            [(&mut self.stderr, Stream::Stderr), (&mut self.screen_out, Stream::Screen)]
-        {
-            let done = output.take_done();
-            if done > 0 && self.outcome.is_none() {
+        for (output, stream, window) in [
+            (&mut self.stderr, Stream::Stderr, STDERR_WINDOW),
+            (&mut self.screen_out, Stream::Screen, SCREEN_WINDOW),
+        ] {
+            let done = output.take_done(grant_from(window)).filter(|_| self.outcome.is_none());
+            if let Some(done) = done {
                 self.uplink.send(&ToAgent::Grant(stream, done as u32));
             }
         }

@@ -20,6 +20,9 @@ HOST        = $(shell $(CARGO) -vV | sed -n 's/^host: //p')
 AGENTCONFIG := --config 'profile.release.opt-level="s"'
 AGENTFLAGS := -C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,--build-id=sha1
 
+# One set for all that is not installed, so that it is compiled once; tests/run has the same.
+DEVFEATURES := --features agent,docs,integration
+
 UNITDIR    ?= $(PREFIX)/lib/systemd/user
 
 UNITS      := incusbox-box@.service incusbox-session.service incusbox-session.socket \
@@ -40,7 +43,7 @@ FUZZ_SECONDS ?= 15
 export FUZZ_SECONDS CARGO
 
 .DEFAULT_GOAL := build
-.PHONY: help build programs documents install uninstall lint unit integration kde fuzz test demo bench clean
+.PHONY: help build program agent documents install uninstall lint unit integration kde fuzz test demo bench clean
 
 help:
 	@echo 'make                 build both programs, man page and completions'
@@ -58,18 +61,26 @@ help:
 	@echo
 	@echo 'demo, test, integration, kde and bench need root: they call sudo when they are not root.'
 
-build: programs documents
+# What is built ends up at a place whose name does not hold the machine's, for install and checks.
+build: program agent documents
 
-programs:
+program: $(TARGET)/package
 	$(CARGO) build --locked --release --bin incusbox-run
 	@# By itself: what incusbox links must not change incusbox-run.
 	$(CARGO) build --locked --release --features cli --bin incusbox
-	RUSTFLAGS="$(RUSTFLAGS) $(AGENTFLAGS)" $(CARGO) build --locked --release $(AGENTCONFIG) --features agent --bin incusbox-agent --target $(HOST)
-	@# At a place whose name does not hold the machine's, for install and checks.
-	@mkdir -p $(TARGET)/package && cp -f $(TARGET)/$(HOST)/release/incusbox-agent $(TARGET)/release/incusbox-run $(TARGET)/release/incusbox $(TARGET)/package/
+	cp -f $(TARGET)/release/incusbox-run $(TARGET)/release/incusbox $(TARGET)/package/
 
-documents:
-	$(CARGO) run --locked --quiet --features docs --bin incusbox-docs $(TARGET)/package
+# In a directory of its own, so that `make -j` builds it beside the others, of which each takes one
+# processor for most of its time.
+agent: $(TARGET)/package
+	CARGO_TARGET_DIR=$(TARGET)/agent RUSTFLAGS="$(RUSTFLAGS) $(AGENTFLAGS)" $(CARGO) build --locked --release $(AGENTCONFIG) --features agent --bin incusbox-agent --target $(HOST)
+	cp -f $(TARGET)/agent/$(HOST)/release/incusbox-agent $(TARGET)/package/
+
+documents: $(TARGET)/package
+	$(CARGO) run --locked --quiet $(DEVFEATURES) --bin incusbox-docs $(TARGET)/package
+
+$(TARGET)/package:
+	@mkdir -p $@
 
 # Builds nothing, so that `make && sudo make install` runs no compiler as root.
 install:
@@ -98,7 +109,7 @@ lint: build
 	tests/checks/all
 
 unit:
-	$(CARGO) test --locked --lib --bins --features agent,docs
+	$(CARGO) test --locked --lib $(DEVFEATURES)
 
 test demo integration kde bench:
 	tests/run $@

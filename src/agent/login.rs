@@ -40,6 +40,8 @@ const MARK: &[u8] = b"\0incusbox-login-environment\0";
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a box that boots is waited for.
 const BOOT_PATIENCE: Duration = Duration::from_secs(5);
+/// A look is one stat(2).
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 /// Its socket is made after `sysinit.target`, and so after all that empties or fills directories.
 const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
 /// For how long a box is new.
@@ -94,10 +96,10 @@ fn wait_for_boot(account: &Account, runtime: &Path) {
     while !sign.exists() && Instant::now() < deadline {
         turn += 1;
         // A box may have no system bus; to ask costs more than to look.
-        if !lingers && turn % 5 == 0 && setup::is_initialized() {
+        if !lingers && turn % 20 == 0 && setup::is_initialized() {
             return;
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(BETWEEN_LOOKS);
     }
 }
 

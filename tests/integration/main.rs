@@ -11,6 +11,7 @@
 mod support;
 
 mod background;
+mod bulk;
 mod demand;
 mod held_up;
 mod images;

@@ -173,6 +173,24 @@ impl Pty {
         }
     }
 
+    /// Reads up to `most` bytes of what is shown, waits for the first, and forgets them.
+    pub fn pass_over(&self, most: usize) -> usize {
+        let mut left = most;
+        let mut chunk = [0; 4 << 10];
+        while left > 0 {
+            let mut fds = [PollFd::new(self.master(), PollFlags::IN)];
+            let wait = if left == most { PATIENCE } else { Duration::ZERO };
+            let wait = Timespec::try_from(wait).expect("a time");
+            if poll(&mut fds, Some(&wait)).expect("poll") == 0 {
+                assert!(left < most, "{}\n  waited in vain for more", self.shown);
+                break;
+            }
+            let few = left.min(chunk.len());
+            left -= rustix::io::read(self.master(), &mut chunk[..few]).expect("more is shown");
+        }
+        most - left
+    }
+
     fn transcript(&self) -> String {
         format!(
             "  before: {}\n  since:  {}",

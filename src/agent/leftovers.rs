@@ -39,25 +39,42 @@ impl Ending {
     pub fn go_on(&mut self) {
         if self.next().is_some_and(|next| Instant::now() >= next) {
             if let Some((_, signal)) = self.steps.pop() {
-                for pid in self.members() {
-                    let _another_user_now = process::signal_process(pid, signal);
-                }
+                self.send(signal);
             }
         }
     }
 
     /// Whether nothing is left to do: all steps were taken, or nobody is left to take them against.
     pub fn is_over(&self) -> bool {
-        self.steps.is_empty() || self.members().is_empty()
+        let is_empty = || match self.members() {
+            Some(members) => members.is_empty(),
+            None => !process::is_group(self.group),
+        };
+        self.steps.is_empty() || is_empty()
     }
 
-    /// The processes of the group that do not ignore SIGHUP.
-    fn members(&self) -> Vec<i32> {
-        process::all_processes()
-            .into_iter()
-            .filter(|process| process.group == self.group && !process.ignores_hangup)
-            .map(|process| process.pid)
-            .collect()
+    /// Without /proc to the whole group: nothing else tells who ignores SIGHUP, and what does not
+    /// would stay for ever.
+    fn send(&self, signal: i32) {
+        let Some(members) = self.members() else {
+            let _another_user_now = process::signal_group(self.group, signal);
+            return;
+        };
+        for pid in members {
+            let _another_user_now = process::signal_process(pid, signal);
+        }
+    }
+
+    /// The processes of the group that do not ignore SIGHUP, if there is a /proc to ask.
+    fn members(&self) -> Option<Vec<i32>> {
+        let all = process::all_processes();
+        // This one is there at least.
+        (!all.is_empty()).then(|| {
+            all.into_iter()
+                .filter(|process| process.group == self.group && !process.ignores_hangup)
+                .map(|process| process.pid)
+                .collect()
+        })
     }
 }
 

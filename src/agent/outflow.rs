@@ -11,6 +11,7 @@ use rustix::pipe::SpliceFlags;
 use super::host::Host;
 use super::protocol::{FromAgent, SCREEN_WINDOW, STDERR_WINDOW};
 use super::spawn::Child;
+use super::stdin::Stdin;
 use crate::exit::ExitStatus;
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::{pipes, pty};
@@ -71,8 +72,8 @@ impl Ended {
 }
 
 impl Outflow {
-    /// The outputs of `child`; also the write end of its stdin.
-    pub fn new(child: Child) -> (Outflow, Option<OwnedFd>) {
+    /// The outputs of `child`, and its stdin.
+    pub fn new(child: Child) -> (Outflow, Stdin) {
         let (terminal, slave) = child.terminal.unzip();
         let outflow = Outflow {
             stdout: child.stdout,
@@ -88,7 +89,7 @@ impl Outflow {
             last_moved: Instant::now(),
             is_forgotten: false,
         };
-        (outflow, child.stdin)
+        (outflow, Stdin::new(child.stdin, child.stdin_reader))
     }
 
     /// Notes the command's end: what it wrote before is in the pipes now, and is still due.

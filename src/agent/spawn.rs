@@ -15,6 +15,7 @@ use rustix::fs::Access;
 use super::protocol::{
     BOX, Base, Command, FILES, Failure, Fd, Missing, Opened, Place, Reason, Request,
 };
+use super::stdin::keep_reader;
 use super::umask;
 use crate::sys::process::{self, Forked};
 use crate::sys::{fds, pipes, pty, signals};
@@ -28,6 +29,8 @@ pub struct Child {
     pub place: Place,
     /// The write end of its stdin, when that is a pipe.
     pub stdin: Option<OwnedFd>,
+    /// A read end of that pipe, if one had to be kept.
+    pub stdin_reader: Option<OwnedFd>,
     /// The read end of its stdout, when that is a pipe.
     pub stdout: Option<OwnedFd>,
     /// The read end of its stderr, when that is a pipe.
@@ -79,6 +82,7 @@ pub fn start(request: &Request, agent: &OsStr) -> Result<Child, Failure> {
 
     let mut ours: [Option<OwnedFd>; 3] = [None, None, None];
     let mut theirs: [Option<OwnedFd>; 3] = [None, None, None];
+    let mut stdin_reader = None;
     for number in 0..3 {
         theirs[number] = match request.fds[number] {
             Fd::Closed => None,
@@ -98,6 +102,9 @@ pub fn start(request: &Request, agent: &OsStr) -> Result<Child, Failure> {
             Fd::Pipe => {
                 let (read, write) = pipes::pipe().map_err(setup("making a pipe"))?;
                 let (own, other) = if number == 0 { (write, read) } else { (read, write) };
+                if number == 0 {
+                    stdin_reader = keep_reader(&other, &own);
+                }
                 give_pipe(&other, program.account.uid, program.account.gid);
                 pipes::set_nonblocking(&own, true).map_err(setup("setting up a pipe"))?;
                 ours[number] = Some(own);
@@ -124,8 +131,8 @@ pub fn start(request: &Request, agent: &OsStr) -> Result<Child, Failure> {
             // Also done by the child: whoever is first, nobody signals the wrong group.
             let _child_was_faster = process::own_group(pid);
             let place = read_report(File::from(report))?;
-            let [stdin, stdout, stderr] = ours;
-            Ok(Child { pid, place, stdin, stdout, stderr, terminal: master.zip(slave) })
+            let ([stdin, stdout, stderr], terminal) = (ours, master.zip(slave));
+            Ok(Child { pid, place, stdin, stdin_reader, stdout, stderr, terminal })
         }
     }
 }

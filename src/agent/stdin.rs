@@ -29,6 +29,8 @@ pub struct Stdin {
     pipe: Option<OwnedFd>,
     /// After the end of the input: a read end of the same pipe, only to ask how much is unread.
     ended: Option<OwnedFd>,
+    /// Such an end from the start, where none can be had later.
+    kept: Option<OwnedFd>,
     buffer: Buffer,
     end_follows: bool,
     received: u64,
@@ -42,11 +44,13 @@ pub struct Stdin {
 }
 
 impl Stdin {
-    /// Over the write end of the command's stdin; `None` when that is no pipe.
-    pub fn new(pipe: Option<OwnedFd>) -> Stdin {
+    /// Over the write end of the command's stdin, `None` when that is no pipe, and what
+    /// [`keep_reader`] gave.
+    pub fn new(pipe: Option<OwnedFd>, kept: Option<OwnedFd>) -> Stdin {
         Stdin {
             pipe,
             ended: None,
+            kept,
             buffer: Buffer::default(),
             end_follows: false,
             received: 0,
@@ -83,8 +87,7 @@ impl Stdin {
 
     /// Gives up: nothing more will come.
     pub fn abandon(&mut self) {
-        self.pipe = None;
-        self.ended = None;
+        (self.pipe, self.ended, self.kept) = (None, None, None);
         self.buffer.clear();
     }
 
@@ -124,7 +127,7 @@ impl Stdin {
             self.buffer.clear();
         }
         if let (true, true, Some(pipe)) = (self.end_follows, self.buffer.is_empty(), &self.pipe) {
-            self.ended = reader_of(pipe).ok();
+            self.ended = reader_of(pipe).ok().or_else(|| self.kept.take());
             self.pipe = None;
         }
         Ok(())
@@ -214,6 +217,12 @@ fn reader_of(write_end: &OwnedFd) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
+/// A duplicate of the read end, while we still have it, where `reader_of` will not find one: without
+/// /proc. Only there, for nobody notices then that the command closes its stdin before it ends.
+pub fn keep_reader(read_end: &OwnedFd, write_end: &OwnedFd) -> Option<OwnedFd> {
+    reader_of(write_end).err().and_then(|_| read_end.try_clone().ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,7 +230,7 @@ mod tests {
     fn stdin() -> (OwnedFd, Stdin) {
         let (read, write) = pipes::pipe().expect("pipe");
         pipes::set_nonblocking(&write, true).expect("fcntl");
-        (read, Stdin::new(Some(write)))
+        (read, Stdin::new(Some(write), None))
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl Supervisor {
         Supervisor {
             host,
             pid,
-            stdin: Stdin::new(stdin),
+            stdin,
             out,
             keys: Buffer::default(),
             typed: 0,

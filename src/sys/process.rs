@@ -85,6 +85,11 @@ pub fn signal_group(group: i32, signal: i32) -> io::Result<()> {
     send(-group, signal)
 }
 
+/// Whether a process is in the group, be it one that ended and was not waited for.
+pub fn is_group(group: i32) -> bool {
+    nix::sys::signal::kill(Pid::from_raw(-group), None) != Err(nix::errno::Errno::ESRCH)
+}
+
 /// Sends `signal` to one process. One that is gone is no error.
 ///
 /// # Errors
@@ -254,7 +259,7 @@ pub struct ProcessFacts {
     pub ignores_hangup: bool,
 }
 
-/// The facts of every process that /proc shows.
+/// The facts of every process that /proc shows; of none where there is no /proc.
 pub fn all_processes() -> Vec<ProcessFacts> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries

@@ -1,9 +1,10 @@
 //! Boxes that lack what every system has: a shell, a home, /tmp, /proc, /dev/pts, the user. The
 //! real daemon, with boxes of their own.
 
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
-use crate::client::Client;
+use crate::client::{Client, program};
 use crate::directory::Directory;
 use crate::script::Way;
 use crate::testbox::{TestBox, incus, shared};
@@ -76,6 +77,40 @@ fn a_box_without_proc_runs_everything() {
     }
     let seen = tested.run(&["--root"], &["no-such-program"]);
     seen.assert_failed(SOON, 127, &["`no-such-program`: command not found"]);
+    leaves_the_rest_of_stdin(&tested);
+    leaves_no_orphan(&tested);
+}
+
+/// Where nothing tells what the command has open.
+fn leaves_the_rest_of_stdin(tested: &TestBox) {
+    let text = r#"printf 'a\nb\nc\n' | { "$0" --root "$1" -- sh -c 'sleep 0.5; read -r x; echo "got $x"'; cat; }
+        yes | "$0" --root "$1" -- head -n 1"#;
+    let run = Command::new("sh").args(["-c", text, &program(), &tested.name]).output();
+    let run = run.expect("sh starts");
+    assert_eq!(String::from_utf8_lossy(&run.stdout), "got a\nb\nc\ny\n", "{run:?}");
+}
+
+/// Where nothing tells who is in the command's group; the host's /proc does.
+fn leaves_no_orphan(tested: &TestBox) {
+    let mark = format!("{}.77", 1000 + std::process::id());
+    let is_there = || {
+        let found = Command::new("pgrep").args(["-fx", &format!("sleep {mark}")]).output();
+        !found.expect("pgrep starts").stdout.is_empty()
+    };
+    let await_it = |wanted: bool| {
+        let began = Instant::now();
+        while is_there() != wanted {
+            assert!(began.elapsed() < SOON, "`sleep {mark}` is there: {}", !wanted);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let text = format!("trap : HUP TERM; echo; while :; do sleep {mark}; done");
+    let running = tested.client(&["--root"], &["sh", "-c", &text]).start(Way::Pipes);
+    await_it(true);
+    running.signal("KILL");
+    // SIGTERM after 2 s ends only the sleep, and another follows; SIGKILL comes after 5 s.
+    std::thread::sleep(Duration::from_millis(5500));
+    await_it(false);
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod renewal;
 mod screen;
 mod session;
 pub(crate) mod share;
+mod title;
 mod trace;
 mod uplink;
 mod xauthority;

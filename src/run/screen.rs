@@ -94,6 +94,11 @@ impl Screen {
         Ok(())
     }
 
+    /// Whether it may be written to as ours, not while a job in the background has no business there.
+    pub fn is_ours(&self) -> bool {
+        self.terminal.is_ours()
+    }
+
     /// Whether keys go to the box, so that a signal key of the terminal is the box's to handle.
     pub fn is_taken(&self) -> bool {
         self.state == State::Taken

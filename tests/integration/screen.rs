@@ -96,6 +96,36 @@ fn a_run_that_is_not_interactive_tells_the_terminal_nothing() {
     }
 }
 
+/// What of a script is shown, one after the other; `keys` are typed at "ready". What bash says of a job
+/// has the words as they stand in the script.
+fn shown_in_turn(script: &str, keys: &str) -> Vec<&'static str> {
+    let invocation = Invocation::script(Way::Agent, script).variable("TERM", "xterm-256color");
+    let mut pty = Pty::start(&invocation);
+    pty.wait_for("ready").send(keys);
+    let text = pty.end().text();
+    let mut shown = Vec::new();
+    for (at, _) in text.char_indices() {
+        let marks = [";push;", ";pop;", "ready", "stopped", "more", "over"];
+        shown.extend(marks.into_iter().find(|mark| text[at..].starts_with(mark)));
+    }
+    shown
+}
+
+#[test]
+fn a_terminal_shows_no_box_while_the_run_there_is_stopped_or_in_the_background() {
+    let stopped = r#"set -m; "$@" sh -c 'echo re""ady; sleep 1; echo mo""re'; echo stopped"#;
+    let ctrl_z = crate::support::pty::CTRL_Z;
+    let shown = shown_in_turn(&format!("{stopped}; fg >/dev/null; echo over"), ctrl_z);
+    assert_eq!(shown, [";push;", "ready", ";pop;", "stopped", ";push;", "more", ";pop;", "over"]);
+    let shown = shown_in_turn(&format!("{stopped}; bg >/dev/null; wait; echo over"), ctrl_z);
+    assert_eq!(shown, [";push;", "ready", ";pop;", "stopped", "more", "over"]);
+    let behind = r#"set -m; "$@" sh -c 'echo re""ady; sleep 1; echo mo""re' & wait; echo over"#;
+    assert_eq!(shown_in_turn(behind, ""), ["ready", "more", "over"]);
+    // It stops for the keyboard, and gets it.
+    let asks = r#"set -m; "$@" sh -c 'echo re""ady; read -r x; echo mo""re' & wait %1; fg >/dev/null; echo over"#;
+    assert_eq!(shown_in_turn(asks, "\n"), ["ready", ";push;", "more", ";pop;", "over"]);
+}
+
 /// A thousand, because a race that loses the last line may show once in hundreds.
 #[test]
 fn a_thousand_short_runs_lose_no_last_line() {

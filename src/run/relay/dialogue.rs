@@ -1,6 +1,5 @@
 //! What the agent says, and what is done about it.
 
-use std::ffi::OsStr;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -8,8 +7,8 @@ use super::{OLD_PINGS, Outcome, Relay};
 use crate::agent::protocol::{self, FromAgent, MAGIC, PROTOCOL, Place, Stream, ToAgent};
 use crate::buffer::Buffer;
 use crate::incus::websocket::Event;
-use crate::run::environment;
 use crate::run::input::Input;
+use crate::run::screen::Screen;
 use crate::sys::fds::Standard;
 use crate::sys::signals::{self, Stop};
 
@@ -166,6 +165,7 @@ impl Relay<'_> {
                 if let Some(screen) = &mut self.screen {
                     screen.want(output)?;
                 }
+                self.push_title();
                 self.uplink.send(&ToAgent::TerminalReady);
             }
             FromAgent::Exited(exited) => {
@@ -189,8 +189,17 @@ impl Relay<'_> {
         if let Some(screen) = &mut self.screen {
             screen.take_if_wanted()?;
         }
+        self.title.begin();
         self.push_title();
         Ok(())
+    }
+
+    /// Tells the terminal that what follows happens in a box, if it is ours.
+    fn push_title(&mut self) {
+        if self.screen.as_ref().is_none_or(Screen::is_ours) {
+            let text = self.title.push();
+            self.tell_screen(text);
+        }
     }
 
     /// The command closed its stdin: so do we, that whoever writes to us notices.
@@ -206,6 +215,8 @@ impl Relay<'_> {
     pub(super) fn stop(&mut self, signal: i32) -> io::Result<()> {
         self.flush_outputs();
         self.uplink.flush()?;
+        let text = self.title.pop();
+        self.tell_screen(text);
         let mut who = Stop::Process;
         if let Some(screen) = &mut self.screen {
             if screen.is_taken() {
@@ -227,20 +238,9 @@ impl Relay<'_> {
         if let Some(screen) = &mut self.screen {
             screen.take_if_wanted()?;
         }
+        self.push_title();
         self.pass_size();
         self.pass_signal(libc::SIGCONT);
         Ok(())
-    }
-
-    /// Tells the terminal that what follows happens in a box (OSC 777, as toolbox does).
-    fn push_title(&mut self) {
-        let term = std::env::var_os("TERM");
-        if self.plan.is_interactive && !environment::is_dumb(term.as_deref().map(OsStr::new)) {
-            self.pushed_title = true;
-            let name = String::from_utf8_lossy(&self.plan.request.box_name);
-            let text = format!("\x1b]777;container;push;{name};incusbox\x1b\\");
-            // Past the window's count: the agent granted nothing for it.
-            self.write_to_screen(text.as_bytes());
-        }
     }
 }

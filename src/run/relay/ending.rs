@@ -14,10 +14,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 impl Relay<'_> {
     pub(super) fn finish(&mut self, result: &mut io::Result<Outcome>) {
-        if self.pushed_title {
-            self.write_to_screen(b"\x1b]777;container;pop;;\x1b\\");
-            self.screen_out.flush();
-        }
+        let text = self.title.pop();
+        self.tell_screen(text);
         if let Some(screen) = &mut self.screen {
             screen.give_back();
         }

@@ -20,6 +20,7 @@ use crate::run::output::Output;
 use crate::run::plan::{Keyboard, Plan};
 use crate::run::relayed::{Due, Relayed};
 use crate::run::screen::Screen;
+use crate::run::title::Title;
 use crate::run::trace::Trace;
 use crate::run::uplink::Uplink;
 use crate::sys::fds::Standard;
@@ -98,7 +99,7 @@ pub struct Relay<'a> {
     screen_out: Output,
     screen: Option<Screen>,
     greeted: bool,
-    pushed_title: bool,
+    title: Title,
     raw_received: u64,
     deadly: Deadly,
     last_sign: Instant,
@@ -164,7 +165,7 @@ impl<'a> Relay<'a> {
             screen_out,
             screen,
             greeted: false,
-            pushed_title: false,
+            title: Title::new(plan, std::env::var_os("TERM").as_deref()),
             raw_received: 0,
             deadly: Deadly::default(),
             last_sign: Instant::now(),
@@ -437,8 +438,11 @@ impl<'a> Relay<'a> {
         }
     }
 
-    fn write_to_screen(&mut self, bytes: &[u8]) {
-        self.screen_out.push(bytes);
-        self.screen_out.forget_done(bytes.len());
+    fn tell_screen(&mut self, text: Option<Vec<u8>>) {
+        let Some(text) = text else { return };
+        self.screen_out.push(&text);
+        // Past the window's count: the agent granted nothing for it.
+        self.screen_out.forget_done(text.len());
+        self.screen_out.flush();
     }
 }

@@ -59,8 +59,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Runs the program with the process's own arguments, and ends as the command did.
 pub fn main() -> ExitCode {
-    restore_terminal_on_panic();
-    match run() {
+    match with_terminal_restored(run) {
         Ok(ExitStatus::Code(code)) => code.into(),
         Ok(ExitStatus::Signal(signal)) => {
             signals::die_by(signal);
@@ -73,13 +72,14 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The program aborts on a panic, so guards do not run; the terminal must not stay raw.
-fn restore_terminal_on_panic() {
+/// Does `work`. The program aborts on a panic, so guards do not run; the terminal must not stay raw.
+fn with_terminal_restored<T>(work: impl FnOnce() -> T) -> T {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         terminal::restore_saved();
         usual(info);
     }));
+    work()
 }
 
 fn run() -> Result<ExitStatus, Error> {
@@ -232,5 +232,46 @@ fn surroundings(options: &Options, opened: Vec<Opened>) -> Surroundings {
         desktop: desktop::look(uid, |name| std::env::var_os(name)),
         runner: std::env::current_exe().ok().map(PathBuf::into_os_string),
         opened,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Set for the process that panics, which is this test again.
+    const PANICS: &str = "INCUSBOX_TEST_PANICS";
+
+    /// Leaves nothing but the hook to put its terminal back.
+    fn panic_in_raw_mode() {
+        with_terminal_restored(|| {
+            let mut terminal = Terminal::new(Standard::Stdin.fd()).expect("a terminal");
+            terminal.make_raw(true).expect("raw mode");
+            let is_raw = terminal::settings(&terminal).expect("settings") != *terminal.before();
+            std::mem::forget(terminal);
+            io::stderr()
+                .write_all(if is_raw { b"it is raw" } else { b"it is not" })
+                .expect("stderr");
+            panic!("on purpose");
+        });
+    }
+
+    #[test]
+    fn a_panic_puts_the_terminal_back() {
+        if std::env::var_os(PANICS).is_some() {
+            return panic_in_raw_mode();
+        }
+        let (_master, slave) = crate::sys::pty::open().expect("a terminal");
+        let before = terminal::settings(&slave).expect("settings");
+        let run = std::process::Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "run::tests::a_panic_puts_the_terminal_back", "--nocapture"])
+            .env(PANICS, "yes")
+            .stdin(slave.try_clone().expect("a duplicate"))
+            .output()
+            .expect("it starts");
+        let told = String::from_utf8_lossy(&run.stderr);
+        assert!(!run.status.success() && told.contains("it is raw"), "{run:?}");
+        assert!(told.contains("on purpose"), "{told}");
+        assert_eq!(terminal::settings(&slave).expect("settings"), before);
     }
 }

@@ -9,18 +9,17 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 
-use crate::support::{End, Invocation, Pty, Scratch, Way};
+use crate::support::{End, Invocation, Marker, Pty, Scratch, Way};
 
-/// Three times what a client may take, so that a queue of all that comes is seen.
-const MUCH: usize = 48 << 20;
-/// A terminal is slower.
-const MUCH_FOR_A_TERMINAL: usize = 24 << 20;
-const MOST_KIB: usize = 16 << 10;
+/// Several times what may be taken for it, so that a queue of all that comes is seen.
+const MUCH: usize = 32 << 20;
+/// For 300 MB it may be 16 MiB; this is half of it for a tenth.
+const MOST_KIB: usize = 8 << 10;
 /// How long a reader does nothing at first.
-const REST: Duration = Duration::from_millis(300);
+const REST: Duration = Duration::from_millis(400);
 /// Then it takes this much at a time, with a pause between.
 const BITE: usize = 64 << 10;
-const PAUSE: Duration = Duration::from_millis(1);
+const PAUSE: Duration = Duration::from_micros(500);
 
 /// The most memory that a process has had since its exec. (The figure of wait4(2) begins with what
 /// its parent had.)
@@ -30,26 +29,44 @@ fn peak_kib(pid: u32) -> usize {
     peak.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
-fn assert_small(way: Way, pid: u32) {
-    let peak = peak_kib(pid);
+/// The client, and what stands behind the command in the box: the parent of the perl that `mark` is an
+/// argument of.
+fn assert_small(way: Way, client: u32, mark: &str) {
+    let peak = peak_kib(client);
     assert!(peak < MOST_KIB, "{way:?}: the client took {peak} KiB");
+    if way == Way::Agent {
+        let peak = peak_kib(parent_of(mark));
+        assert!(peak < MOST_KIB, "the agent took {peak} KiB");
+    }
+}
+
+fn parent_of(mark: &str) -> u32 {
+    let own = |words: Vec<u8>| {
+        words.starts_with(b"perl\0") && words.ends_with(format!("\0{mark}\0").as_bytes())
+    };
+    let pids = std::fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path());
+    let mut commands = pids.filter(|path| std::fs::read(path.join("cmdline")).is_ok_and(own));
+    let status = commands.next().expect("the command runs").join("status");
+    let status = std::fs::read_to_string(status).expect("the command runs");
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("its parent");
+    parent.trim().parse().expect("a number")
 }
 
 /// Looks at a run when everything has passed, and ends it.
-fn look_and_end(way: Way, mut child: Child) {
-    assert_small(way, child.id());
+fn look_and_end(way: Way, mut child: Child, mark: &Marker) {
+    assert_small(way, child.id(), &mark.to_string());
     let pid = Pid::from_child(&child);
     rustix::process::kill_process(pid, Signal::TERM).expect("the run goes on");
     assert_eq!(End::from(child.wait().expect("its end")), End::Signal(libc::SIGTERM), "{way:?}");
 }
 
 /// Writes so much on a descriptor, then stays.
-fn writer(way: Way, to: &str, bytes: usize) -> Invocation {
+fn writer(way: Way, to: &str, bytes: usize, mark: &Marker) -> Invocation {
     let code = format!(
         "$x = \"x\" x 65536; $left = {bytes}; while ($left) {{ $n = syswrite {to}, $x, $left; \
          defined $n or die $!; $left -= $n }} sleep 100"
     );
-    Invocation::by(way, ["perl", "-e", &code])
+    Invocation::by(way, ["perl", "-e", &code, &mark.to_string()])
 }
 
 fn read_slowly(mut from: impl Read, bytes: usize) {
@@ -65,47 +82,52 @@ fn read_slowly(mut from: impl Read, bytes: usize) {
 }
 
 fn a_slow_reader_of_stdout_costs_no_memory(way: Way) {
-    let mut command = writer(way, "STDOUT", MUCH).command(&[]);
+    let mark = Marker::new();
+    let mut command = writer(way, "STDOUT", MUCH, &mark).command(&[]);
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("incusbox-run starts");
     read_slowly(child.stdout.take().expect("a pipe"), MUCH);
-    look_and_end(way, child);
+    look_and_end(way, child, &mark);
 }
 
 fn a_slow_reader_of_stderr_costs_no_memory(way: Way) {
-    let mut command = writer(way, "STDERR", MUCH).command(&[]);
+    let mark = Marker::new();
+    let mut command = writer(way, "STDERR", MUCH, &mark).command(&[]);
     let mut child =
         command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("incusbox-run starts");
     read_slowly(child.stderr.take().expect("a pipe"), MUCH);
-    look_and_end(way, child);
+    look_and_end(way, child, &mark);
 }
 
 fn a_slow_terminal_costs_no_memory(way: Way) {
-    let mut pty = Pty::start(&writer(way, "STDOUT", MUCH_FOR_A_TERMINAL));
+    let mark = Marker::new();
+    let mut pty = Pty::start(&writer(way, "STDOUT", MUCH, &mark));
     std::thread::sleep(REST);
-    let mut left = MUCH_FOR_A_TERMINAL;
+    let mut left = MUCH;
     while left > 0 {
         left -= pty.pass_over(left.min(BITE));
         std::thread::sleep(PAUSE);
     }
-    assert_small(way, pty.pid() as u32);
+    assert_small(way, pty.pid() as u32, &mark.to_string());
     pty.signal(Signal::TERM);
     assert_eq!(pty.wait(), End::Signal(libc::SIGTERM));
 }
 
-/// Runs what takes all of `stdin` slowly and then stays.
+/// Runs what takes all of `stdin` slowly and then stays. It rests when the agent has seen that it reads.
 fn sends_to_a_slow_command(way: Way, stdin: impl Into<Stdio>) {
     let code = format!(
-        "select undef, undef, undef, 0.3; while ($got < {MUCH}) {{ $n = sysread STDIN, $x, 65536; \
-         $n or die; $got += $n; select undef, undef, undef, 0.001 }} $| = 1; print $got; sleep 100"
+        "while ($got < {MUCH}) {{ $n = sysread STDIN, $x, 65536; $n or die; $got += $n; \
+         select undef, undef, undef, $got > 99999 && !$rested++ ? 0.4 : 0.0005 }} $| = 1; print $got; sleep 100"
     );
-    let mut command = Invocation::by(way, ["perl", "-e", &code]).command(&[]);
+    let mark = Marker::new();
+    let words = ["perl", "-e", &code, &mark.to_string()];
+    let mut command = Invocation::by(way, words).command(&[]);
     let child = command.stdin(stdin).stdout(Stdio::piped()).spawn();
     let mut child = child.expect("incusbox-run starts");
     let mut told = [0; 8];
     child.stdout.as_mut().expect("a pipe").read_exact(&mut told).expect("what it got");
     assert_eq!(told, MUCH.to_string().as_bytes());
-    look_and_end(way, child);
+    look_and_end(way, child, &mark);
 }
 
 fn a_slow_command_behind_a_pipe_costs_no_memory(way: Way) {

@@ -3,6 +3,7 @@
 //!
 //! Each test is a life of one host, for they take their time to come up.
 
+use crate::daemon;
 use crate::host::{Host, script, user};
 
 const IMAGE: &str = "cd /mnt/testbed-image && incus image import metadata.tar rootfs.tar.zst --alias testbed --quiet";
@@ -127,7 +128,9 @@ fn a_box_through_sessions(suite: &str) {
     host.root("systemctl start incus.service").succeeds();
     host.sh(&who, "timeout 60 sh -c 'until [ -e ~/.local/share/applications/gap.desktop ]; do sleep 0.1; done' || { journalctl --user --unit incusbox-watch --no-pager >&2; ls -l ~/.local/share/applications >&2; incusbox-run --root dev -- sh -c 'ls -l /usr/share/applications; ps -ef' >&2; false; }").succeeds();
     assert_eq!(boot(), before, "the box outlived it");
-    host.root("systemctl restart incus.service").succeeds();
+    daemon::ends_runs(&host, &who, "systemctl restart incus.service");
+    let kill = "systemctl kill --kill-whom=main --signal=KILL incus.service; systemctl start incus.service && incus admin waitready --timeout 60";
+    daemon::ends_runs(&host, &who, kill);
     appears("third");
     assert_eq!(host.sh(&who, works).succeeds().stdout, expected, "after a restart of the daemon");
     host.sh(&who, "incusbox restart dev").succeeds();

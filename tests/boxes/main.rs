@@ -14,6 +14,7 @@ mod apps;
 mod broken;
 mod commands;
 mod create;
+mod daemon;
 mod desktop;
 mod doctor;
 mod export;

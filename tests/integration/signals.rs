@@ -110,7 +110,8 @@ fn timeout_ends_a_run_with_124() {
     assert_eq!(Invocation::new(words).run().end, End::Code(124));
 }
 
-/// The client stops as the command would, so that a shell's `kill -STOP %1; kill -CONT %1` works.
+/// The client stops as the command would, so that a shell's `kill -TSTP %1; kill -CONT %1` works. A
+/// SIGSTOP is the client's alone: nobody can catch it.
 #[test]
 fn a_stop_by_tstp_stops_command_and_client_and_cont_continues_both() {
     let marker = Marker::new();

@@ -155,7 +155,7 @@ impl fmt::Display for Error {
             Error::Push { name, source } => write!(
                 f,
                 "the agent could not be copied into box `{name}`: {source}\n\
-                 the box needs 1 MB of room in /usr/local/lib, /run or /dev/shm; or run natively: --mode native"
+                 the box needs 2 MB of room in /usr/local/lib, /run or /dev/shm; or run natively: --mode native"
             ),
             Error::AgentMute { name, said, incus } => agent_mute(f, name, said, incus),
             Error::AgentAlien { name, why } => write!(

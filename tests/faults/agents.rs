@@ -115,8 +115,13 @@ fn a_box_without_room_for_the_agent_is_told_and_nothing_is_left_behind() {
              mkdir -p $d; mount -t tmpfs -o size=64k tmpfs $d; done",
     );
     each_way(&tested, |seen| {
-        let words =
-            ["could not be copied into box", &tested.name, "no space left", "--mode native"];
+        let words = [
+            "could not be copied into box",
+            &tested.name,
+            "no space left",
+            "needs 2 MB",
+            "--mode native",
+        ];
         seen.assert_failed(SOON, 125, &words);
     });
     assert_eq!(tested.agents(), Vec::<String>::new());

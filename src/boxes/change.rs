@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::create::mapping;
 use super::desktop;
+use super::disks;
 use super::error::Error;
 use super::host::HostUser;
 use super::nesting::{Allowed, NESTED};
@@ -96,6 +97,8 @@ pub struct Adoption {
     pub restart: bool,
     /// How the user's ids get in.
     pub mapping: Mapping,
+    /// The home that the user has there: what it is shown already, else what was wanted.
+    pub home: Home,
     /// What to warn of.
     pub warning: Option<String>,
 }
@@ -104,7 +107,7 @@ pub struct Adoption {
 /// away.
 ///
 /// # Errors
-/// [`Error::NoMapping`].
+/// [`Error::NoMapping`], and [`Error::OtherDisk`] where something else is shown at a volume's path.
 pub fn adopt(
     instance: FullInstance,
     user: Option<&HostUser>,
@@ -114,9 +117,13 @@ pub fn adopt(
     let mut instance = instance;
     let (mapping, warning) = mapping(user, settings, allowed)?;
     let mut restart = false;
-    for (device, content) in request::devices(settings, user, mapping) {
-        instance.devices.entry(device).or_insert(content);
+    let shown_home = user.and_then(|user| disks::home(&instance, user));
+    let mut wanted = request::devices(settings, user, mapping);
+    if shown_home.is_some() {
+        wanted.retain(|_, disk| disk.get("path") != user.map(|user| &user.home));
     }
+    disks::add(&mut instance, wanted)?;
+    let home = shown_home.unwrap_or_else(|| settings.home.clone());
     if let (Some(user), Mapping::Ids) = (user, mapping) {
         let known = instance.config.get("raw.idmap").cloned().unwrap_or_default();
         if let Some(both) = joined_map(&known, &request::id_map(user)) {
@@ -136,10 +143,14 @@ pub fn adopt(
     fact("box", "true");
     if let Some(user) = user {
         fact("user", &user.name);
-        fact("home", &settings.home.to_string());
+        fact("home", &home.to_string());
     }
     if let Some(options) = request::recorded(settings) {
         fact("options", &options);
+    }
+    if user.is_some_and(|user| instance.fact("user") == Some(&user.name)) {
+        // It may have had one of its own before.
+        instance.config.insert("user.incusbox.home".to_owned(), home.to_string());
     }
     // What the first user decided holds for all.
     if let Some(user) = user {
@@ -152,7 +163,19 @@ pub fn adopt(
             instance.devices.entry(name).or_insert(device);
         }
     }
-    Ok(Adoption { instance, restart, mapping, warning })
+    Ok(Adoption { instance, restart, mapping, home, warning })
+}
+
+/// An instance as it was before, but for what Incus itself keeps in it; `None` where it is so.
+pub fn back(now: &FullInstance, before: &FullInstance) -> Option<FullInstance> {
+    let is_incuss = |key: &String| key.starts_with("volatile.");
+    let mut config = before.config.clone();
+    config.retain(|key, _| !is_incuss(key));
+    config.extend(now.config.clone().into_iter().filter(|(key, _)| is_incuss(key)));
+    let is_so =
+        now.config == config && now.devices == before.devices && now.profiles == before.profiles;
+    let (devices, profiles) = (before.devices.clone(), before.profiles.clone());
+    (!is_so).then(|| FullInstance { config, devices, profiles, ..now.clone() })
 }
 
 /// `raw.idmap` with the lines that are missing in it; `None` where none is.
@@ -213,6 +236,20 @@ mod tests {
             joined_map("both 1000 1000\n", "uid 7 7\ngid 8 8").as_deref(),
             Some("both 1000 1000\nuid 7 7\ngid 8 8")
         );
+    }
+
+    #[test]
+    fn going_back_leaves_what_incus_keeps_itself() {
+        let before = instance();
+        let mut now = instance();
+        now.config.insert("volatile.idmap.next".to_owned(), "[]".to_owned());
+        assert!(back(&now, &before).is_none(), "nothing else is changed");
+        now.config.insert("user.incusbox.box".to_owned(), "true".to_owned());
+        now.devices.insert("home-1".to_owned(), Default::default());
+        let back = back(&now, &before).expect("a change");
+        assert!(!back.is_box() && back.devices.is_empty());
+        assert_eq!(back.config["volatile.idmap.next"], "[]");
+        assert_eq!(back.config["raw.idmap"], "both 1000 1000");
     }
 
     #[test]

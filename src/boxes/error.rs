@@ -37,6 +37,10 @@ pub enum Error {
     Exists { name: String, is_box: bool },
     /// Somebody else is making a box of this name.
     BeingMade { name: String },
+    /// An instance shows something else at a path.
+    OtherDisk { name: String, device: String, path: String, source: String, read_only: bool },
+    /// An instance did not become a box.
+    NotAdopted { cause: Box<Error>, put_back: PutBack },
     /// The user's ids cannot be mapped.
     NoMapping { user: String, missing: Vec<(&'static str, String)> },
     /// The network of isolated boxes cannot be made.
@@ -55,6 +59,15 @@ pub enum Error {
     Host { doing: &'static str, source: io::Error },
     /// A signal ended it.
     Signal(i32),
+}
+
+/// What became of an instance that could not be made a box.
+#[derive(Debug)]
+pub struct PutBack {
+    /// Its name.
+    pub name: String,
+    /// Its state, if it has what it had before; else what was in the way of that.
+    pub state: Result<String, Box<Error>>,
 }
 
 impl std::error::Error for Error {}
@@ -121,6 +134,14 @@ impl fmt::Display for Error {
                 f,
                 "another incusbox is making the box `{name}` at this moment\nwait for it: incusbox list"
             ),
+            Error::OtherDisk { name, device, path, source, read_only } => write!(
+                f,
+                "`{name}` shows `{}` at `{}` already{}, and nothing was changed: adopting takes nothing away\nshow yours at another path, or take that away before: incus config device remove {name} {device}",
+                printable(source),
+                printable(path),
+                if *read_only { ", read-only" } else { "" },
+            ),
+            Error::NotAdopted { cause, put_back } => write!(f, "{cause}\n{put_back}"),
             Error::NoMapping { user, missing } => no_mapping(f, user, missing),
             Error::NoIsolation { source } => write!(
                 f,
@@ -178,6 +199,23 @@ fn hint(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
         f.write_str("\nthe project wants a limit for each box: --memory 4GiB")
     } else {
         Ok(())
+    }
+}
+
+impl fmt::Display for PutBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.name;
+        match &self.state {
+            Ok(state) => write!(
+                f,
+                "`{name}` has the configuration and devices that it had before, and is {}",
+                state.to_lowercase()
+            ),
+            Err(error) => write!(
+                f,
+                "`{name}` could not be put back as it was before: {error}\nsee what it has now: incus config show {name}"
+            ),
+        }
     }
 }
 

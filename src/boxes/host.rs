@@ -6,6 +6,8 @@ use std::path::Path;
 
 use nix::unistd::{Gid, Group, Uid, User};
 
+use super::disks;
+use super::settings::Home;
 use crate::incus::objects::FullInstance;
 
 /// The user that a box is for.
@@ -67,8 +69,7 @@ impl HostUser {
 
     /// Whether the box's home is the user's own, and not another directory or none of the host's.
     pub fn has_home_of(&self, there: &FullInstance) -> bool {
-        let device = there.expanded_devices.get(&format!("home-{}", self.uid));
-        device.and_then(|device| device.get("source")).is_some_and(|source| *source == self.home)
+        disks::home(there, self) == Some(Home::Shared)
     }
 }
 

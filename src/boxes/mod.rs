@@ -7,6 +7,7 @@ pub(crate) mod change;
 pub(crate) mod copy;
 pub(crate) mod create;
 pub(crate) mod desktop;
+pub(crate) mod disks;
 pub(crate) mod doctor;
 pub(crate) mod error;
 pub(crate) mod gpu;

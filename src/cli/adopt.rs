@@ -10,10 +10,11 @@ use super::lifecycle::{SHUTDOWN_SECONDS, catch, change};
 use super::progress::Shown;
 use super::{ask, box_argument, box_name, calling, connect, flag, the_instance};
 use crate::agent::protocol::desktop::Switch;
-use crate::boxes::change::{adopt, shares_home, whole};
+use crate::boxes::change::{adopt, back, shares_home, whole};
 use crate::boxes::create::{Progress, ensure_profile};
 use crate::boxes::desktop;
-use crate::boxes::error::Error;
+use crate::boxes::disks;
+use crate::boxes::error::{Error, PutBack};
 use crate::boxes::gpu;
 use crate::boxes::host::HostUser;
 use crate::boxes::nesting::Allowed;
@@ -47,7 +48,7 @@ const OPTIONS: &[&str] = &[
 pub fn define(command: Command) -> Command {
     let command = command
         .about("Make a box of an instance that exists")
-        .long_about("Make a box of an instance of Incus that exists, or give a box that somebody else made an account and home of yours. Adds what is missing and takes nothing away. An instance that runs is restarted if its ids have to be mapped anew.")
+        .long_about("Make a box of an instance of Incus that exists, or give a box that somebody else made an account and home of yours. Adds what is missing and takes nothing away. An instance that runs is restarted if its ids have to be mapped anew. Where something fails, it gets back the configuration, devices and state that it had.")
         .arg(box_argument());
     define_options(command, |option| OPTIONS.contains(&option.name))
         .arg(flag("yes", "Restart it without a question if that is needed").short('y'))
@@ -59,21 +60,29 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let mut values = given(matches, |option| OPTIONS.contains(&option.name));
     let mut client = connect(matches)?;
     let there = the_instance(&mut client, &name)?;
+    let user = calling()?;
+    let says_home = values.one("home").is_some();
     keep_isolated(&mut values, &there);
+    keep_home(&mut values, &there, user.as_ref());
     values.underlay(&Config::load()?.values_for(name.as_str()));
     let settings = Settings::new(&values)?;
-    let user = calling()?;
     let mut signals = catch()?;
     if there.kind != "container" {
         return Err(Error::Usage(format!(
             "`{name}` is a virtual machine; only containers can be boxes"
         )));
     }
-    if !has(matches, "yes") && !may_restart(&there, user.as_ref(), &settings, &client)? {
+    if let (Some(user), true) = (&user, says_home) {
+        disks::refuse_other_home(&there, user, &settings.home)?;
+    }
+    let planned = adopt(there.clone(), user.as_ref(), &settings, allowed(&client))?;
+    if planned.restart && !has(matches, "yes") && !may_restart(&name)? {
         return Ok(ExitCode::FAILURE);
     }
     let mut shown = Shown::new(has(matches, "verbose"));
-    adopt_one(&mut client, &mut signals, &mut shown, there, &settings, user.as_ref())?;
+    let before = there.clone();
+    adopt_one(&mut client, &mut signals, &mut shown, there, &settings, user.as_ref())
+        .map_err(|cause| not_adopted(&mut client, &mut signals, &mut shown, &before, cause))?;
     shown.clear();
     message::say(super::PROGRAM, format!("`{name}` is a box: incusbox enter {name}"));
     Ok(ExitCode::SUCCESS)
@@ -97,23 +106,74 @@ pub fn allowed(client: &Client) -> Allowed {
     if client.daemon().restricted { Allowed::Restricted } else { Allowed::All }
 }
 
-/// Whether a restart is not needed, or the user agrees to it.
-fn may_restart(
-    there: &FullInstance,
-    user: Option<&HostUser>,
-    settings: &Settings,
-    client: &Client,
-) -> Result<bool, Error> {
-    if !adopt(there.clone(), user, settings, allowed(client))?.restart {
-        return Ok(true);
-    }
-    let name = &there.name;
+/// Whether the user agrees to a restart.
+fn may_restart(name: &BoxName) -> Result<bool, Error> {
     let question = format!("`{name}` has to be restarted for that; programs in it end. Go on?");
     ask::yes(&question, true).ok_or_else(|| {
         Error::Usage(format!(
             "`{name}` has to be restarted, and nobody can be asked\nallow it: incusbox adopt --yes {name}"
         ))
     })
+}
+
+/// A box has the home that its user chose for it, unless it is said otherwise.
+fn keep_home(values: &mut Values, there: &FullInstance, user: Option<&HostUser>) {
+    let is_its_user = user.is_some_and(|user| there.fact("user") == Some(&user.name));
+    let mut own = Values::default();
+    if let (true, Some(home), Some(option)) = (is_its_user, there.fact("home"), named("home")) {
+        own.set(option, vec![home.to_owned()]);
+    }
+    values.underlay(&own);
+}
+
+/// Undoes what was begun, and says what has become of it.
+fn not_adopted(
+    client: &mut Client,
+    signals: &mut Signals,
+    shown: &mut Shown,
+    before: &FullInstance,
+    cause: Error,
+) -> Error {
+    shown.step("putting back what was there");
+    let state = give_back(client, signals, before).map_err(Box::new);
+    shown.clear();
+    let put_back = PutBack { name: before.name.clone(), state };
+    match cause {
+        // Whoever dies by it says only that.
+        Error::Signal(signal) => {
+            message::say(super::PROGRAM, put_back);
+            Error::Signal(signal)
+        }
+        cause => Error::NotAdopted { cause: Box::new(cause), put_back },
+    }
+}
+
+/// Gives an instance the configuration, devices and state that it had; the state. What the agent made
+/// in it stays: accounts and files that hinder nobody.
+fn give_back(
+    client: &mut Client,
+    signals: &mut Signals,
+    before: &FullInstance,
+) -> Result<String, Error> {
+    let name = BoxName::new(&before.name)?;
+    let now = client.full_instance(name.as_str())?;
+    // Ids are mapped when an instance starts.
+    let has_other_ids = now.config.get("raw.idmap") != before.config.get("raw.idmap");
+    let shall_run = before.status != "Stopped";
+    if now.status != "Stopped" && (!shall_run || has_other_ids) {
+        change(client, signals, &name, Action::Stop, Force::No(SHUTDOWN_SECONDS))?;
+    }
+    let put = back(&now, before).map_or(Ok(()), |back| put(client, signals, &back));
+    if shall_run {
+        change(client, signals, &name, Action::Start, Force::Yes)?;
+    }
+    put?;
+    Ok(client.full_instance(name.as_str())?.status)
+}
+
+fn put(client: &mut Client, signals: &mut Signals, instance: &FullInstance) -> Result<(), Error> {
+    let operation = client.put_instance(&instance.name, &whole(instance))?;
+    Ok(client.watch("changing the box", &operation, signals, None)?)
 }
 
 /// Makes a box of an instance, restarting it if that is needed.
@@ -147,14 +207,14 @@ pub fn adopt_one(
             gpu::take(&mut adoption.instance);
         }
     }
-    let operation = client.put_instance(name.as_str(), &whole(&adoption.instance))?;
-    client.watch("changing the box", &operation, signals, None)?;
+    put(client, signals, &adoption.instance)?;
     if adoption.restart || !was_running {
         change(client, signals, &name, Action::Start, Force::Yes)?;
     }
-    let request = request::setup(name.as_str(), settings, user, &on);
+    let settings = Settings { home: adoption.home.clone(), ..settings.clone() };
+    let request = request::setup(name.as_str(), &settings, user, &on);
     let result = setup::run(client, signals, shown, name.as_str(), &request)?;
-    if let (Some(user), true) = (user, shares_home(settings, adoption.mapping)) {
+    if let (Some(user), true) = (user, shares_home(&settings, adoption.mapping)) {
         setup::check_owners(client, signals, name.as_str(), user, &settings.home)?;
     }
     if on.contains(&Switch::Gpu) {

@@ -20,10 +20,38 @@ fn a_broken_passwd_is_kept_line_by_line() {
 }
 
 #[test]
-fn a_passwd_that_is_no_file_is_told() {
+fn a_passwd_that_is_no_file_is_told_and_the_instance_is_as_it_was() {
     let name = launched("nopasswd");
     name.root("mv /etc/passwd /root/passwd; mkdir /etc/passwd").succeeds();
-    incusbox(&["adopt", "--yes", &name]).fails(1, &["/etc/passwd"]);
+    let before = configuration(&name);
+    incusbox(&["adopt", "--yes", &name])
+        .fails(1, &["/etc/passwd", "that it had before, and is running"]);
+    assert_eq!(configuration(&name), before);
+    name.root("true").succeeds();
+    incusbox(&["rm", "--force", &name]).fails(1, &["not a box"]);
+}
+
+#[test]
+fn an_adoption_that_incus_refuses_leaves_an_instance_as_it_was() {
+    let name = launched("refused");
+    let before = configuration(&name);
+    for state in ["running", "stopped"] {
+        if state == "stopped" {
+            incus(&["stop", "--force", &name]).succeeds();
+        }
+        let told = format!("that it had before, and is {state}");
+        incusbox(&["adopt", "--yes", &name, "--volume", "/no/such/directory:/data"])
+            .fails(1, &["/no/such/directory", &told]);
+        let listed = incus(&["list", "--format", "csv", "--columns", "s", &name]).succeeds();
+        assert_eq!(listed.stdout.trim().to_lowercase(), state);
+        assert_eq!(configuration(&name), before);
+    }
+}
+
+/// All that is written into an instance, but for what Incus keeps there itself.
+fn configuration(name: &Name) -> String {
+    let all = incus(&["config", "show", name]).succeeds().stdout;
+    all.lines().filter(|line| !line.contains("volatile.")).map(|line| format!("{line}\n")).collect()
 }
 
 #[test]

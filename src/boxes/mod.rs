@@ -14,6 +14,7 @@ pub(crate) mod gpu;
 pub(crate) mod host;
 pub mod images;
 pub(crate) mod lock;
+pub(crate) mod naming;
 pub(crate) mod nesting;
 pub(crate) mod network;
 pub(crate) mod nvidia;

@@ -17,6 +17,7 @@ use crate::boxes::disks;
 use crate::boxes::error::{Error, PutBack};
 use crate::boxes::gpu;
 use crate::boxes::host::HostUser;
+use crate::boxes::naming;
 use crate::boxes::nesting::Allowed;
 use crate::boxes::network;
 use crate::boxes::nvidia;
@@ -63,7 +64,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let user = calling()?;
     let says_home = values.one("home").is_some();
     keep_isolated(&mut values, &there);
-    keep_home(&mut values, &there, user.as_ref());
+    keep_chosen(&mut values, &there, user.as_ref());
     values.underlay(&Config::load()?.values_for(name.as_str()));
     let settings = Settings::new(&values)?;
     let mut signals = catch()?;
@@ -116,12 +117,15 @@ fn may_restart(name: &BoxName) -> Result<bool, Error> {
     })
 }
 
-/// A box has the home that its user chose for it, unless it is said otherwise.
-fn keep_home(values: &mut Values, there: &FullInstance, user: Option<&HostUser>) {
+/// A box keeps the home and host name that were chosen for it, unless it is said otherwise.
+fn keep_chosen(values: &mut Values, there: &FullInstance, user: Option<&HostUser>) {
     let is_its_user = user.is_some_and(|user| there.fact("user") == Some(&user.name));
+    let home = there.fact("home").filter(|_| is_its_user).map(str::to_owned);
     let mut own = Values::default();
-    if let (true, Some(home), Some(option)) = (is_its_user, there.fact("home"), named("home")) {
-        own.set(option, vec![home.to_owned()]);
+    for (name, value) in [("home", home), ("hostname", naming::chosen(there))] {
+        if let (Some(option), Some(value)) = (named(name), value) {
+            own.set(option, vec![value]);
+        }
     }
     values.underlay(&own);
 }

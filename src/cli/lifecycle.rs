@@ -9,6 +9,7 @@ use super::progress::Shown;
 use super::{box_name, connect, flag, missing, the_box, the_instance};
 use crate::boxes::create::Progress;
 use crate::boxes::error::Error;
+use crate::boxes::naming;
 use crate::incus::Client;
 use crate::incus::instances::{PAUSE, UNAVAILABLE};
 use crate::incus::manage::{Action, Force};
@@ -50,7 +51,7 @@ pub fn define_restart(command: Command) -> Command {
 pub fn define_rename(command: Command) -> Command {
     command
         .about("Rename a box")
-        .long_about("Rename a box. It is stopped for that if it runs, and started again.")
+        .long_about("Rename a box. It is stopped for that if it runs, and started again. It calls itself by its new name then, unless another host name was chosen for it.")
         .arg(super::box_argument())
         .arg(Arg::new("new").value_name("NEW").required(true).help("Its new name"))
 }
@@ -216,13 +217,39 @@ pub fn rename(matches: &ArgMatches) -> Result<ExitCode, Error> {
     }
     let operation = client.rename_instance(name.as_str(), new.as_str())?;
     let renamed = client.watch("renaming the box", &operation, &mut signals, None);
+    if renamed.is_ok() && there.is_box() {
+        if let Err(error) = naming::renamed(&mut client, &there, new.as_str()) {
+            message::say(
+                super::PROGRAM,
+                format!(
+                    "warning: the box still calls itself `{name}`: {error}\nset that right: incusbox adopt {new}"
+                ),
+            );
+        }
+    }
     if was_running {
         let now = if renamed.is_ok() { &new } else { &name };
         change(&mut client, &mut signals, now, Action::Start, Force::Yes)?;
     }
     renamed?;
+    tell_of_unit(&name, &new);
     if let Some(kept) = kept {
         super::export::renew(&mut client, &mut signals, kept, &new)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A user unit that starts the box at login is the user's own: it is told of, not changed.
+fn tell_of_unit(old: &BoxName, new: &BoxName) {
+    let Some(config) = xdg::BaseDirectories::new().get_config_home() else { return };
+    let unit = format!("incusbox-box@{old}.service");
+    let wanted = config.join("systemd/user/default.target.wants").join(&unit);
+    if wanted.symlink_metadata().is_ok() {
+        message::say(
+            super::PROGRAM,
+            format!(
+                "the user unit {unit}, which starts the box at login, has its old name\nchange that: systemctl --user disable {unit} && systemctl --user enable incusbox-box@{new}.service"
+            ),
+        );
+    }
 }

@@ -1,6 +1,6 @@
 //! Listing, stopping, renaming, changing and deleting boxes.
 
-use crate::support::{Name, command, home, incus, incusbox, run};
+use crate::support::{Name, Scratch, command, home, incus, incusbox, run};
 
 #[test]
 fn the_life_of_a_box() {
@@ -93,11 +93,50 @@ fn it_is_changed_while_it_runs(name: &Name) {
 
 fn it_is_renamed_and_back(name: &Name) {
     let new = Name::new("renamed");
-    incusbox(&["rename", name, &new]).succeeds();
-    assert_eq!(new.sh("hostname").succeeds().status, Some(0));
+    let config = Scratch::new("unit");
+    let wants = config.path("systemd/user/default.target.wants");
+    std::fs::create_dir_all(&wants).expect("a directory");
+    let unit = format!("incusbox-box@{}.service", &**name);
+    std::os::unix::fs::symlink("/nowhere", format!("{wants}/{unit}")).expect("a link");
+    let mut rename = command("incusbox", &["rename", name, &new]);
+    rename.env("XDG_CONFIG_HOME", config.path(""));
+    let told = run(rename).succeeds().stderr;
+    assert!(told.contains(&format!("systemctl --user disable {unit}")), "{told}");
+    it_calls_itself(&new, &new);
     assert!(!name.exists());
-    incusbox(&["rename", &new, name]).succeeds();
+    incusbox(&["stop", &new]).succeeds();
+    assert_eq!(incusbox(&["rename", &new, name]).succeeds().stderr, "");
+    it_calls_itself(name, name);
     incusbox(&["rename", &new, name]).fails(1, &["there is no box"]);
+}
+
+/// sudo looks its host's name up, and says so where there is none.
+fn it_calls_itself(name: &Name, hostname: &str) {
+    let told = name.sh("hostname; cat /etc/hostname; sudo -n true; grep incusbox /etc/hosts");
+    let told = told.succeeds();
+    assert_eq!(told.stdout, format!("{hostname}\n{hostname}\n127.0.1.1\t{hostname}\t# incusbox\n"));
+    assert_eq!(told.stderr, "");
+}
+
+#[test]
+fn a_host_name_that_was_chosen_outlives_a_new_name() {
+    for hostname in ["by-option", "by-hand"] {
+        let name = match hostname {
+            "by-hand" => Name::create("named", &["--home", "none"]),
+            _ => Name::create("named", &["--home", "none", "--hostname", hostname]),
+        };
+        if hostname == "by-hand" {
+            name.root("echo by-hand >/etc/hostname; sed -i s/.*incusbox$/'127.0.1.1\tby-hand\t# incusbox'/ /etc/hosts")
+                .succeeds();
+        }
+        let new = Name::new("newname");
+        incusbox(&["rename", &name, &new]).succeeds();
+        it_calls_itself(&new, hostname);
+        if hostname == "by-option" {
+            incusbox(&["adopt", "--yes", &new]).succeeds();
+            it_calls_itself(&new, hostname);
+        }
+    }
 }
 
 fn it_is_not_deleted_without_being_asked(name: &Name) {

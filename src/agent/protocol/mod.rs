@@ -17,6 +17,8 @@ pub mod apps;
 pub mod desktop;
 pub mod hand_over;
 #[cfg(any(feature = "agent", feature = "cli"))]
+pub mod hosts;
+#[cfg(any(feature = "agent", feature = "cli"))]
 pub mod nvidia;
 mod request;
 pub mod service;

@@ -96,7 +96,8 @@ pub fn catch() -> Result<Signals, Error> {
         .map_err(|source| Error::Host { doing: "catching signals", source })
 }
 
-/// Changes the state of one box; one that is in that state already is left alone.
+/// Changes the state of one box; one that is in that state already is left alone. A frozen one goes on
+/// first.
 pub fn change(
     client: &mut Client,
     signals: &mut Signals,
@@ -108,9 +109,14 @@ pub fn change(
         Action::Start => ("starting the box", "starting"),
         Action::Stop => ("stopping the box", "stopping"),
         Action::Restart => ("restarting the box", "restarting"),
+        Action::Unfreeze => ("waking the box", "waking"),
     };
     let mut shown = Shown::new(false);
     shown.step(&format!("{verb} {name}"));
+    if thaw(client, signals, name)? && action == Action::Start {
+        shown.clear();
+        return Ok(());
+    }
     let began = Instant::now();
     let mut action = action;
     let ended = loop {
@@ -162,6 +168,17 @@ pub fn change(
         }
         other => other,
     }
+}
+
+/// Has a frozen box go on: for Incus it runs, though it does not even hear that it shall stop.
+fn thaw(client: &mut Client, signals: &mut Signals, name: &BoxName) -> Result<bool, Error> {
+    let there = client.instance(name.as_str()).map_err(|error| missing(client, name, error))?;
+    if there.status != "Frozen" {
+        return Ok(false);
+    }
+    let operation = client.change_state(name.as_str(), Action::Unfreeze, Force::Yes)?;
+    client.watch("waking the box", &operation, signals, None)?;
+    Ok(true)
 }
 
 /// Does something in a box, which is started for it if it is stopped, and stopped again.

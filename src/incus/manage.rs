@@ -42,6 +42,8 @@ pub enum Action {
     Stop,
     /// Stop it and start it.
     Restart,
+    /// Let it go on.
+    Unfreeze,
 }
 
 /// Whether an instance gets the time to shut down.
@@ -152,6 +154,7 @@ impl Client {
             Action::Start => ("starting the box", "start"),
             Action::Stop => ("stopping the box", "stop"),
             Action::Restart => ("restarting the box", "restart"),
+            Action::Unfreeze => ("waking the box", "unfreeze"),
         };
         let (force, timeout) = match force {
             Force::No(seconds) => (false, i64::from(seconds)),

@@ -1,5 +1,7 @@
 //! Listing, stopping, renaming, changing and deleting boxes.
 
+use std::time::{Duration, Instant};
+
 use crate::support::{Name, Scratch, command, home, incus, incusbox, run};
 
 #[test]
@@ -7,6 +9,7 @@ fn the_life_of_a_box() {
     let name = Name::create("life", &[]);
     it_is_listed(&name);
     it_stops_and_starts_and_says_nothing_when_it_is_so_already(&name);
+    it_goes_on_when_it_was_frozen(&name);
     it_keeps_what_the_first_command_wrote(&name);
     it_is_entered_where_the_caller_is(&name);
     it_is_changed_while_it_runs(&name);
@@ -46,6 +49,19 @@ fn it_stops_and_starts_and_says_nothing_when_it_is_so_already(name: &Name) {
     silent(&["stop", "--force", name]);
     // `enter` and `run` start it.
     assert_eq!(run(command("incusbox", &["run", name, "--", "echo", "up"])).stdout, "up\n");
+}
+
+fn it_goes_on_when_it_was_frozen(name: &Name) {
+    for words in [&["start"][..], &["restart"], &["restart", "--force"], &["stop"]] {
+        incus(&["pause", name]).succeeds();
+        let began = Instant::now();
+        incusbox(&[words, &[name]].concat()).succeeds();
+        assert!(began.elapsed() < Duration::from_secs(12), "{words:?}: Incus waits for 15 s");
+        let listed = incus(&["list", "--format", "csv", "--columns", "s", name]).succeeds();
+        let state = if words == ["stop"] { "STOPPED" } else { "RUNNING" };
+        assert_eq!(listed.stdout.trim(), state, "{words:?}");
+    }
+    incusbox(&["start", name]).succeeds();
 }
 
 /// A boot empties /tmp, on a busy machine after the box was said to run.

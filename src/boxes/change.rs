@@ -3,8 +3,6 @@
 //! Incus takes a device or a key away only by PUT of the whole instance, so that is how everything
 //! is changed here: read, change the copy, write.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::create::mapping;
@@ -15,7 +13,7 @@ use super::host::HostUser;
 use super::nesting::{Allowed, NESTED};
 use super::request::{self, Mapping};
 use super::settings::{Home, Settings};
-use crate::incus::objects::FullInstance;
+use crate::incus::objects::{FullInstance, root_disk};
 
 /// A change of one living option, as the user wrote it: `NAME=VALUE`, or `NAME=` for the default.
 ///
@@ -59,20 +57,19 @@ fn not_changeable(name: &str) -> String {
 }
 
 /// The root disk of most boxes comes from a profile; with a size of its own it needs a device of
-/// its own.
+/// its own, of the same name, or the box had two.
 fn resize(instance: &mut FullInstance, size: &str) -> Result<(), Error> {
-    let is_root =
-        |device: &&BTreeMap<String, String>| device.get("path").is_some_and(|path| path == "/");
-    let root = instance.expanded_devices.values().find(is_root);
-    let Some(mut root) = root.cloned() else {
+    let all = instance.all_devices();
+    let Some((name, root)) = root_disk(&all) else {
         return Err(Error::Usage(format!("`{}` has no root disk to resize", instance.name)));
     };
+    let mut root = root.clone();
     if size.is_empty() {
         root.remove("size");
     } else {
         root.insert("size".to_owned(), size.to_owned());
     }
-    instance.devices.insert("root".to_owned(), root);
+    instance.devices.insert(name.clone(), root);
     Ok(())
 }
 
@@ -202,7 +199,7 @@ mod tests {
 
     fn instance() -> FullInstance {
         let text = r#"{"name":"a","status":"Running","config":{"limits.cpu":"2","raw.idmap":"both 1000 1000"},
-            "profiles":["default"],"expanded_devices":{"root":{"type":"disk","path":"/","pool":"p"}}}"#;
+            "profiles":["default"],"expanded_devices":{"disk0":{"type":"disk","path":"/","pool":"p"}}}"#;
         serde_json::from_str(text).expect("an instance")
     }
 
@@ -217,9 +214,10 @@ mod tests {
         assert!(!changed.config.contains_key("limits.cpu"));
         assert_eq!(changed.config["boot.autostart"], "true");
         assert_eq!(
-            (changed.devices["root"]["pool"].as_str(), changed.devices["root"]["size"].as_str()),
+            (changed.devices["disk0"]["pool"].as_str(), changed.devices["disk0"]["size"].as_str()),
             ("p", "5GiB")
         );
+        assert_eq!(changed.devices.len(), 1, "one root disk, as its profile calls it");
         for (name, told) in
             [("image", "when a box is made"), ("memry", "`memory` is one"), ("x", "there are cpus")]
         {

@@ -1,14 +1,37 @@
-//! What a box that is a copy does not get of its original. Incus gives a copy every device and key of
-//! the original that the request does not mention.
+//! What a box that is a copy gets of its original and what not. Incus gives a copy every device and key
+//! of the original that the request does not mention, and no profile.
 
 use std::collections::BTreeMap;
 
 use super::desktop;
 use super::gpu;
+use super::nesting::NESTED;
 use super::network;
 use super::nvidia;
 use super::request::{self, Wanted};
 use crate::agent::protocol::desktop::Switch;
+use crate::incus::objects::Devices;
+
+/// The profiles of a box. A copy has the original's, but for an isolated one: what they show it is not
+/// known here.
+pub fn profiles<'a>(wanted: &Wanted<'a>) -> Vec<&'a str> {
+    let original = wanted.copied.filter(|_| !wanted.settings.isolated);
+    let mut profiles = match original {
+        Some(copied) => copied.profiles.iter().map(String::as_str).collect(),
+        None => vec!["default"],
+    };
+    profiles.retain(|name| *name != NESTED);
+    if wanted.settings.nesting {
+        profiles.push(NESTED);
+    }
+    profiles
+}
+
+/// The devices that a copy has by its original, its profiles' among them.
+pub fn devices(wanted: &Wanted<'_>) -> Option<Devices> {
+    let copied = wanted.copied?;
+    Some(if wanted.settings.isolated { copied.devices.clone() } else { copied.all_devices() })
+}
 
 /// Keys that the copy shall not have.
 pub fn forgotten(wanted: &Wanted<'_>) -> Vec<String> {

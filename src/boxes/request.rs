@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use super::copy;
 use super::desktop;
 use super::host::{self, HostUser};
-use super::nesting::{Allowed, INTERCEPTIONS, NESTED};
+use super::nesting::{Allowed, INTERCEPTIONS};
 use super::network;
 use super::settings::{Home, Intercept, Settings};
 use crate::agent::protocol::desktop::Switch;
 use crate::agent::protocol::setup::{SetupRequest, UserAccount};
-use crate::incus::objects::{Devices, FullInstance, Profile};
+use crate::incus::objects::{Devices, FullInstance, Profile, root_disk};
 
 /// `raw.lxc` of a box whose init is the agent.
 pub const INIT_LINE: &str = "lxc.init.cmd = /usr/local/lib/incusbox/init init";
@@ -68,10 +68,7 @@ impl Wanted<'_> {
 /// The request to make the box, and start it.
 pub fn instance(wanted: &Wanted<'_>) -> Value {
     let settings = wanted.settings;
-    let mut profiles = vec!["default"];
-    if settings.nesting {
-        profiles.push(NESTED);
-    }
+    let profiles = copy::profiles(wanted);
     let mut devices = devices(settings, wanted.user, wanted.mapping);
     if let Some(user) = wanted.user {
         let switches = wanted.switches();
@@ -81,14 +78,13 @@ pub fn instance(wanted: &Wanted<'_>) -> Value {
         }
     }
     if let Some(profile) = &wanted.profile {
-        let copied = wanted.copied.map(|copied| &copied.devices);
-        devices.extend(network::devices(settings.network, &profile.devices, copied));
-        let is_root =
-            |device: &&BTreeMap<String, String>| device.get("path").is_some_and(|path| path == "/");
-        let root = profile.devices.values().find(is_root);
-        if let (Some(size), Some(mut root)) = (&settings.disk, root.cloned()) {
+        let copied = copy::devices(wanted);
+        devices.extend(network::devices(settings.network, &profile.devices, copied.as_ref()));
+        let root = copied.as_ref().and_then(root_disk).or_else(|| root_disk(&profile.devices));
+        if let (Some(size), Some((name, root))) = (&settings.disk, root) {
+            let mut root = root.clone();
             root.insert("size".to_owned(), size.clone());
-            devices.insert("root".to_owned(), root);
+            devices.insert(name.clone(), root);
         }
     }
     // What all boxes get by the profile is not for an isolated one.
@@ -271,6 +267,7 @@ pub fn setup(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::boxes::nesting::NESTED;
     use crate::boxes::options::{Values, named};
 
     fn dev(uid: u32, gid: u32) -> HostUser {
@@ -287,7 +284,7 @@ mod tests {
     }
 
     fn profile() -> Profile {
-        let text = r#"{"name":"default","devices":{"root":{"type":"disk","path":"/"},
+        let text = r#"{"name":"default","devices":{"disk0":{"type":"disk","path":"/"},
             "eth0":{"type":"nic","network":"incusbr0"},"data":{"type":"disk","path":"/data"}}}"#;
         serde_json::from_str(text).expect("a profile")
     }
@@ -348,7 +345,7 @@ mod tests {
         );
         assert_eq!(made["config"]["limits.cpu"], "3");
         let root = json!({ "type": "disk", "path": "/", "size": "5GiB" });
-        assert_eq!(made["devices"]["root"], root);
+        assert_eq!(made["devices"]["disk0"], root, "one root disk, as the profile calls it");
         assert_eq!(made["profiles"], json!(["default"]));
         let told = request(&[("intercept", "off")], Mapping::Ids);
         assert_eq!(told["config"][INTERCEPTIONS[0]], "false");
@@ -371,6 +368,8 @@ mod tests {
     #[test]
     fn a_copy_has_what_it_shall_have_and_not_what_the_original_had() {
         let text = r#"{"name":"a","status":"Stopped","config":{"raw.idmap":"both 1000 1000"},
+            "profiles":["incusbox-nested","lan","default"],
+            "expanded_devices":{"lan1":{"type":"nic","network":"lan"}},
             "devices":{"home-1000":{"type":"disk"},"x11":{"type":"disk"},"usb":{"type":"usb"},
                 "lan":{"type":"none"}}}"#;
         let original: FullInstance = serde_json::from_str(text).expect("an instance");
@@ -379,6 +378,7 @@ mod tests {
             let mut values = Values::default();
             let value = if option == "home" { "none" } else { "on" };
             values.set(named(option).expect("an option"), vec![value.to_owned()]);
+            values.set(named("network").expect("an option"), vec!["none".to_owned()]);
             values.set(named("display").expect("an option"), vec!["off".to_owned()]);
             let settings = Settings::new(&values).expect("settings");
             let made = instance(&Wanted {
@@ -398,6 +398,12 @@ mod tests {
             assert_eq!(made["devices"]["x11"]["type"], "none", "{option}");
             assert_eq!(made["config"]["raw.idmap"], "", "{option}");
             assert!(made["devices"]["lan"].is_null(), "which stays");
+            let (profiles, lan): (&[&str], _) = match option {
+                "isolated" => (&["default"], Value::Null),
+                _ => (&["lan", "default", NESTED], json!("none")),
+            };
+            assert_eq!(made["profiles"], json!(profiles));
+            assert_eq!(made["devices"]["lan1"]["type"], lan, "no network by a profile either");
             // Incus adds what is not mentioned.
             let is_off = made["devices"]["usb"]["type"] == "none";
             assert_eq!(is_off, kept != "usb");

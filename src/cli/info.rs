@@ -12,7 +12,7 @@ use crate::boxes::desktop;
 use crate::boxes::error::Error;
 use crate::boxes::network;
 use crate::boxes::options::{OPTIONS, When};
-use crate::incus::objects::FullInstance;
+use crate::incus::objects::{FullInstance, root_disk};
 use crate::message::printable;
 
 pub fn define(command: Command) -> Command {
@@ -36,7 +36,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
 /// The options as they are in effect, with the table's words about each.
 fn options(there: &FullInstance) -> Value {
     let config = |key: &str| there.expanded_config.get(key).cloned();
-    let root_size = || there.expanded_devices.get("root")?.get("size").cloned();
+    let root_size = || root_disk(&there.expanded_devices)?.1.get("size").cloned();
     let is_on = |key: &str| config(key).is_some_and(|value| value == "true");
     let on = |key: &str| json!(if is_on(key) { "on" } else { "off" });
     let recorded: Value =

@@ -147,7 +147,19 @@ pub struct Address {
     pub scope: String,
 }
 
+/// The root disk among devices, whatever its name, which is up to who wrote the profile.
+pub fn root_disk(devices: &Devices) -> Option<(&String, &BTreeMap<String, String>)> {
+    devices.iter().find(|(_, device)| device.get("path").is_some_and(|path| path == "/"))
+}
+
 impl FullInstance {
+    /// Its devices and those of its profiles. (One that was not read from Incus has not the latter.)
+    pub fn all_devices(&self) -> Devices {
+        let mut all = self.expanded_devices.clone();
+        all.extend(self.devices.clone());
+        all
+    }
+
     /// Whether incusbox set this instance up, or somebody marked it as a box.
     pub fn is_box(&self) -> bool {
         self.config

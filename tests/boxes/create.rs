@@ -128,6 +128,12 @@ fn options_come_from_the_command_line_and_from_the_file() {
             &name,
             "--memory",
             "1GiB",
+            "--cpus",
+            "1",
+            "--disk",
+            "5GiB",
+            "--shell",
+            "/bin/dash",
             "--init-hook",
             "echo two >>/root/hooks",
             "--hostname",
@@ -153,6 +159,16 @@ fn options_come_from_the_command_line_and_from_the_file() {
         (value("memory"), value("processes"), value("home")),
         ("1GiB".into(), "700".into(), "none".into())
     );
+    assert_eq!(
+        (value("cpus"), value("disk"), value("shell")),
+        ("1".into(), "5GiB".into(), "/bin/dash".into())
+    );
+    let (key, devices) =
+        (["config", "get", &name, "limits.cpu"], ["config", "device", "list", &name]);
+    assert_eq!(incus(&key).succeeds().stdout, "1\n");
+    assert_eq!(incus(&devices).succeeds().stdout.matches("root").count(), 1);
+    let account = format!("getent passwd {} | cut -d: -f7; echo $SHELL", user());
+    assert_eq!(name.sh(&account).succeeds().stdout, "/bin/dash\n/bin/dash\n");
     let hooks = serde_json::json!(["echo one >>/root/hooks", "echo two >>/root/hooks"]);
     assert_eq!((value("init-hook"), value("hostname")), (hooks, "other.example".into()));
     assert_eq!((value("volume"), value("sudo")), (serde_json::json!([]), "on".into()));
@@ -273,7 +289,9 @@ fn a_volume_is_there_and_what_is_to_be_read_only_is() {
 
 #[test]
 fn a_copy_of_a_box_has_its_own_name_and_the_same_content() {
+    let profile = Profile::new();
     let first = Name::create("first", &["--home", "none"]);
+    incus(&["profile", "add", &first, &profile.0]).succeeds();
     first.root("echo content >/root/content").succeeds();
     incusbox(&["stop", &first]).succeeds();
     let second = Name::new("second");
@@ -281,6 +299,26 @@ fn a_copy_of_a_box_has_its_own_name_and_the_same_content() {
     let told = second.root("cat /root/content; hostname; cat /etc/hostname").succeeds();
     assert_eq!(told.stdout, format!("content\n{0}\n{0}\n", &*second));
     assert!(incus(&["config", "get", &second, "user.incusbox.state"]).stdout.contains("ready"));
+    let key = ["config", "get", "--expanded", &second, "user.by-profile"];
+    assert_eq!(incus(&key).succeeds().stdout, "yes\n");
+}
+
+/// A profile that goes away, when no box has it any more.
+struct Profile(String);
+
+impl Profile {
+    fn new() -> Profile {
+        let name = Name::new("profile").to_string();
+        incus(&["profile", "create", &name]).succeeds();
+        incus(&["profile", "set", &name, "user.by-profile=yes"]).succeeds();
+        Profile(name)
+    }
+}
+
+impl Drop for Profile {
+    fn drop(&mut self) {
+        let _said_by_incus = incus(&["profile", "delete", &self.0]);
+    }
 }
 
 #[test]

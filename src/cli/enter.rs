@@ -104,7 +104,10 @@ fn default_box(matches: &ArgMatches) -> Result<Option<BoxName>, Error> {
     }
     let name = BoxName::new(config.default_box.clone().unwrap_or_else(|| "box".to_owned()))?;
     let image = create::default_image(&config, &name);
-    let question = format!("There is no box yet. Make the box `{name}` from {image}?");
+    let question = match boxes.is_empty() {
+        true => format!("There is no box yet. Make the box `{name}` from {image}?"),
+        false => format!("The default box `{name}` is not there. Make it from {image}?"),
+    };
     let agreed = match matches.get_flag("yes") {
         true => Some(true),
         false => ask::yes(&question, true),
@@ -112,11 +115,21 @@ fn default_box(matches: &ArgMatches) -> Result<Option<BoxName>, Error> {
     match agreed {
         Some(true) => create::make_default(matches, &config, &name).map(|()| Some(name)),
         Some(false) => Ok(None),
-        None => Err(Error::Usage(
-            "there is no box yet\nmake one: incusbox create NAME, or incusbox enter --yes"
-                .to_owned(),
-        )),
+        None => Err(Error::Usage(nobody_agrees(&name, &boxes))),
     }
+}
+
+fn nobody_agrees(name: &BoxName, boxes: &[FullInstance]) -> String {
+    let Some(other) = boxes.first() else {
+        return "there is no box yet\nmake one: incusbox create NAME, or incusbox enter --yes"
+            .to_owned();
+    };
+    let names: Vec<&str> = boxes.iter().map(|known| known.name.as_str()).collect();
+    format!(
+        "the default box `{name}` is not there; there are: {}\nname one: incusbox enter {}\nor make the default one: incusbox enter --yes",
+        names.join(", "),
+        other.name
+    )
 }
 
 /// Becomes `incusbox-run`; comes back only when it cannot be executed.

@@ -17,6 +17,7 @@ mod create;
 mod daemon;
 mod desktop;
 mod doctor;
+mod enter;
 mod export;
 mod files;
 mod gpu;

@@ -15,7 +15,7 @@ use super::error::Error;
 use super::gpu;
 use super::host::{self, HostUser, Machine};
 use super::lock::Lock;
-use super::nesting::{Allowed, NESTED, nested_profile};
+use super::nesting::{self, Allowed, NESTED, ensure_profile};
 use super::network;
 use super::nvidia;
 use super::request::{self, CREATING, Mapping, Wanted};
@@ -174,7 +174,8 @@ impl Creation<'_> {
         let lock = lock.map_err(|source| Error::Host { doing: "making a lock file", source })?;
         let Some(_lock) = lock else { return Err(Error::BeingMade { name: name.to_owned() }) };
         let (mapping, warning) = mapping(self.user, self.settings, self.allowed())?;
-        if let Some(warning) = warning {
+        let intercepting = nesting::warning(self.settings.intercept, Machine::here());
+        for warning in warning.into_iter().chain(intercepting) {
             self.progress.warning(&warning);
         }
         let profile = self.profile()?;
@@ -223,7 +224,7 @@ impl Creation<'_> {
     }
 
     fn allowed(&self) -> Allowed {
-        if self.client.daemon().restricted { Allowed::Restricted } else { Allowed::All }
+        Allowed::of(self.client)
     }
 
     fn wanted<'w>(
@@ -400,21 +401,6 @@ impl Creation<'_> {
         self.progress.warning(&format!(
             "the half-made box `{name}` could not be removed\nremove it: incus delete --force {name}"
         ));
-    }
-}
-
-/// Makes the profile of boxes with containers inside, unless it is there.
-///
-/// # Errors
-/// Everything in [`incus::Error`].
-pub fn ensure_profile(client: &mut Client) -> Result<(), incus::Error> {
-    let allowed = if client.daemon().restricted { Allowed::Restricted } else { Allowed::All };
-    let profile = nested_profile(allowed, Machine::here());
-    match client.create_profile(&profile) {
-        Err(error) if !error.text().is_some_and(|text| text.contains("already exists")) => {
-            Err(error)
-        }
-        _ => Ok(()),
     }
 }
 

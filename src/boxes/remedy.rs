@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde_json::json;
 
+use super::host::Machine;
+use super::nesting::{Allowed, NESTED, renewed};
 use crate::incus::objects::Devices;
 use crate::incus::{self, Client};
 
@@ -26,6 +28,8 @@ pub enum Wish {
     Storage,
     /// A bridge with a free subnet, and the default profile's interface on it.
     Network,
+    /// The profile of boxes with containers inside, as this machine needs it.
+    Nesting,
 }
 
 impl Remedy {
@@ -62,6 +66,9 @@ impl Wish {
             Wish::Network => {
                 format!("make the network `{BRIDGE}` and use it in the default profile")
             }
+            Wish::Nesting => format!(
+                "bring the profile `{NESTED}` up to date; boxes that run have that from their next start on"
+            ),
         }
     }
 
@@ -73,6 +80,10 @@ impl Wish {
         match self {
             Wish::Storage => storage(client),
             Wish::Network => network(client),
+            Wish::Nesting => {
+                let there = client.profile(NESTED)?;
+                client.put_profile(&renewed(&there, Allowed::of(client), Machine::here()))
+            }
         }
     }
 }

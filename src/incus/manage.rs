@@ -223,6 +223,18 @@ impl Client {
         self.tell(doing, "POST", &target, &request)
     }
 
+    /// Writes a profile that is there as a whole.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn put_profile(&mut self, profile: &Profile) -> Result<(), Error> {
+        let doing = "changing a profile";
+        let target = self.target(&format!("/1.0/profiles/{}", percent_encode(&profile.name)), "");
+        let request = serde_json::to_value(profile)
+            .map_err(|error| Error::Malformed { doing, what: error.to_string() })?;
+        self.tell(doing, "PUT", &target, &request)
+    }
+
     /// The running operations that concern an instance, as paths.
     ///
     /// # Errors

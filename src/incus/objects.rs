@@ -189,7 +189,7 @@ impl FullInstance {
 }
 
 /// A profile.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
     /// Its name.
     pub name: String,

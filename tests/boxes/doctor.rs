@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Name, command, home, incus, incusbox, run};
+use crate::support::{Name, Outcome, command, home, incus, incusbox, run, variable};
 
 /// The findings of `doctor`, with or without a box.
 struct Findings(Vec<Value>, Option<i32>);
@@ -83,4 +83,37 @@ fn each_hurt_of_a_box_is_found_with_what_mends_it() {
     incus(&["config", "set", &name, "user.incusbox.state=creating nobody"]).succeeds();
     let again = format!("incusbox create {}", &*name);
     Findings::of(&[&name]).has("state", "failed", "never finished", &again);
+}
+
+/// A project of the test's own, for all boxes of the test bed's have the profile.
+struct Project(String);
+
+impl Project {
+    fn new() -> Project {
+        let name = format!("{}-profile", variable("IBX_BOX"));
+        incus(&["project", "create", &name, "--config", "features.images=false"]).succeeds();
+        Project(name)
+    }
+
+    fn incus(&self, words: &[&str]) -> Outcome {
+        incus(&[words, &["--project", &self.0]].concat())
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        let _said_by_incus = self.incus(&["profile", "delete", "incusbox-nested"]);
+        let _said_by_incus = incus(&["project", "delete", &self.0]);
+    }
+}
+
+#[test]
+fn a_profile_that_does_not_fit_the_host_is_found_and_setup_would_mend_it() {
+    let project = Project::new();
+    project.incus(&["profile", "create", "incusbox-nested"]).succeeds();
+    let findings = Findings::of(&["--project", &project.0]);
+    findings.has("profile", "warning", "security.nesting should be true", "incusbox setup");
+    let dry = incusbox(&["setup", "--dry-run", "--project", &project.0]).succeeds();
+    assert!(dry.stdout.contains("bring the profile `incusbox-nested` up to date"), "{dry:#?}");
+    Findings::of(&[]).has("profile", "ok", "fits this host", "");
 }

@@ -42,6 +42,16 @@ fn a_newcomer(suite: &str) {
     let told = host.sh(&who, "incusbox doctor dev").succeeds().stdout;
     assert!(told.contains("`dev` runs") && !told.contains("FAILED"), "{told}");
 
+    let nested = "incus profile unset incusbox-nested security.nesting; incus profile set incusbox-nested limits.processes=5000";
+    host.root(nested).succeeds();
+    let told = host.sh(&who, "incusbox doctor").succeeds().stdout;
+    assert!(told.contains("security.nesting should be true"), "{told}");
+    let made = host.sh(&who, "incusbox setup --yes").succeeds().stdout;
+    assert!(made.starts_with("bring the profile `incusbox-nested` up to date"), "{made}");
+    assert_eq!(made.lines().count(), 1, "{made}");
+    let nested = "incus profile get incusbox-nested security.nesting; incus profile get incusbox-nested limits.processes";
+    assert_eq!(host.root(nested).succeeds().stdout, "true\n5000\n");
+
     host.sh(&who, "incusbox rm --force dev").succeeds();
     host.sh(&who, "incusbox setup --undo").succeeds();
     let after = host.root(tables).succeeds().stdout;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Patient, Seen};
 use crate::boxes::host::HostUser;
+use crate::boxes::nesting::{Allowed, NESTED, differences, renewed};
 use crate::boxes::remedy::{Remedy, Wish, bridge_of, managed_bridges, pools};
 use crate::incus;
 
@@ -205,4 +206,18 @@ pub fn restrictions(patient: &mut Patient) -> Option<Seen> {
             refused.join(", ")
         )),
     })
+}
+
+/// It is made with the first box, and not looked at again by `create`.
+pub fn nested(patient: &mut Patient) -> Option<Seen> {
+    patient.server.as_ref()?;
+    let client = patient.client.as_mut().ok()?;
+    let there = client.profile(NESTED).ok()?;
+    let wanted = renewed(&there, Allowed::of(client), patient.machine);
+    if there == wanted {
+        return Some(Seen::ok(format!("the profile `{NESTED}` fits this host")));
+    }
+    let told = differences(&there, &wanted).join(", ");
+    let seen = Seen::warning(format!("the profile `{NESTED}` does not fit this host: {told}"));
+    Some(seen.mend(Remedy::Daemon(Wish::Nesting)))
 }

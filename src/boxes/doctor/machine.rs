@@ -48,7 +48,7 @@ pub fn security_module(patient: &mut Patient) -> Option<Seen> {
     Some(match patient.machine.has_security_module {
         true => Seen::ok("the kernel has AppArmor or SELinux"),
         false => Seen::warning(
-            "the kernel has neither AppArmor nor SELinux: boxes are confined by namespaces alone, and system calls are not intercepted",
+            "the kernel has neither AppArmor nor SELinux: boxes are confined by namespaces alone",
         ),
     })
 }

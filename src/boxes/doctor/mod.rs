@@ -111,6 +111,7 @@ const HOST: &[(&str, Check)] = &[
     ("space", daemon::space),
     ("network", daemon::network),
     ("project", daemon::restrictions),
+    ("profile", daemon::nested),
     ("ids", machine::ids),
     ("cgroups", machine::cgroups),
     ("security", machine::security_module),

@@ -152,8 +152,9 @@ fn config(wanted: &Wanted<'_>) -> BTreeMap<String, String> {
             set(key, value);
         }
     }
-    // Over what the profile says; `auto` is the profile's word.
-    if wanted.allowed == Allowed::All && settings.intercept != Intercept::Auto {
+    // Over what the profile says; `auto` is the profile's word. A project that does not allow it
+    // refuses.
+    if settings.intercept != Intercept::Auto {
         for key in INTERCEPTIONS {
             set(key, if settings.intercept == Intercept::On { "true" } else { "false" });
         }
@@ -290,6 +291,10 @@ mod tests {
     }
 
     fn request(pairs: &[(&str, &str)], mapping: Mapping) -> Value {
+        request_of(pairs, mapping, Allowed::All)
+    }
+
+    fn request_of(pairs: &[(&str, &str)], mapping: Mapping, allowed: Allowed) -> Value {
         let mut values = Values::default();
         for (name, value) in pairs {
             values.set(named(name).expect("an option"), vec![(*value).to_owned()]);
@@ -306,9 +311,17 @@ mod tests {
             libraries: [("nvidia-0".to_owned(), BTreeMap::new())].into(),
             copied: None,
             image: "x",
-            allowed: Allowed::All,
+            allowed,
             token: "t",
         })
+    }
+
+    #[test]
+    fn interception_that_was_asked_for_is_not_forgotten_for_a_restricted_user() {
+        let on = request_of(&[("intercept", "on")], Mapping::None, Allowed::Restricted);
+        assert_eq!(on["config"][INTERCEPTIONS[0]], "true");
+        let auto = request_of(&[], Mapping::None, Allowed::Restricted);
+        assert_eq!(auto["config"][INTERCEPTIONS[0]], Value::Null);
     }
 
     #[test]

@@ -329,7 +329,11 @@ impl Creation<'_> {
             self.progress.step("giving the box an init");
             AgentFile::find()?.push_as_init(self.client, name, INIT)?;
             let change = json!({ "config": { "raw.lxc": request::INIT_LINE } });
-            self.client.patch_instance(name, &change)?;
+            let given = self.client.patch_instance(name, &change);
+            given.map_err(|source| match source.text() {
+                Some(text) if text.contains("forbidden") => Error::NoInit { source },
+                _ => Error::Incus(source),
+            })?;
         }
         let operation = self.client.change_state(name, Action::Start, Force::Yes)?;
         self.client.watch("starting the box", &operation, self.signals, None)?;

@@ -43,6 +43,8 @@ pub enum Error {
     NotAdopted { cause: Box<Error>, put_back: PutBack },
     /// The user's ids cannot be mapped.
     NoMapping { user: String, missing: Vec<(&'static str, String)> },
+    /// The image has no init, and the box may not be given one.
+    NoInit { source: incus::Error },
     /// The network of isolated boxes cannot be made.
     NoIsolation { source: incus::Error },
     /// The box does not start; a new one is removed again.
@@ -143,6 +145,10 @@ impl fmt::Display for Error {
             ),
             Error::NotAdopted { cause, put_back } => write!(f, "{cause}\n{put_back}"),
             Error::NoMapping { user, missing } => no_mapping(f, user, missing),
+            Error::NoInit { source } => write!(
+                f,
+                "the image has no init, and a box of this project may not be given one: {source}\ntake an image that has one, such as debian:13\n{WHO_MAY}"
+            ),
             Error::NoIsolation { source } => write!(
                 f,
                 "an isolated box needs a network of its own, and that cannot be made: {source}\nmake the box without any network: --network none"
@@ -197,6 +203,8 @@ fn hint(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
         f.write_str("\nsee how much is left: incusbox doctor")
     } else if known(&["has no \"limits.memory\" config"]) {
         f.write_str("\nthe project wants a limit for each box: --memory 4GiB")
+    } else if let Some(way_out) = way_out(&text) {
+        write!(f, "\nthe project is restricted: {way_out}\n{WHO_MAY}")
     } else {
         Ok(())
     }
@@ -219,6 +227,38 @@ impl fmt::Display for PutBack {
     }
 }
 
+/// Who need not take the way out.
+const WHO_MAY: &str =
+    "members of the group incus-admin may do it, in a project that is not restricted";
+
+/// What works in place of what a restricted project forbids. The words are those of
+/// `internal/server/project/permissions.go`, the same in Incus 6.0 and 7.0.
+fn way_out(text: &str) -> Option<&'static str> {
+    const ALL: &[(&[&str], &str)] = &[
+        (
+            &["disk source path", "not allowed"],
+            "boxes see only what it names, behind incus-user your home; give a directory in it",
+        ),
+        (
+            &["restricted source path"],
+            "files are not shifted in it; have ids mapped: incusbox setup",
+        ),
+        (
+            &["disks not backed by a pool", "forbidden"],
+            "make a box that sees no files: --home none",
+        ),
+        (&["disk devices are forbidden"], "make a box that sees no files: --home none"),
+        (&["raw.idmap", "forbidden"], "make a box with a home of its own: --home none"),
+        (&["interception is forbidden"], "leave system calls alone: --intercept auto"),
+        (&["nesting is forbidden"], "make a box without containers inside: --no-nesting"),
+        (&["gpu devices are forbidden"], "make a box without it: --no-gpu"),
+        (&["is forbidden"], "leave that out"),
+        (&["are forbidden"], "leave that out"),
+    ];
+    let says = |(words, _): &&(&[&str], &str)| words.iter().all(|word| text.contains(word));
+    ALL.iter().find(says).map(|(_, way_out)| *way_out)
+}
+
 fn no_mapping(
     f: &mut fmt::Formatter<'_>,
     user: &str,
@@ -232,4 +272,45 @@ fn no_mapping(
     f.write_str(
         "\nadd what is missing: incusbox setup\nor make a box with a home of its own: --home none",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What Incus 6.0 answered to a user of the restricted socket.
+    const REFUSALS: [(&str, &str); 5] = [
+        (
+            "Invalid device \"v\" on container \"b\" of project \"user-1\": Disk source path \"/srv\" not allowed",
+            "your home; give a directory in it",
+        ),
+        (
+            "Use of low-level config \"raw.lxc\" on container \"b\" of project \"user-1\" is forbidden",
+            "leave that out",
+        ),
+        (
+            "Use of low-level \"raw.idmap\" element 0 on container \"b\" of project \"user-1\" is forbidden",
+            "--home none",
+        ),
+        ("Invalid value \"true\": Container syscall interception is forbidden", "--intercept auto"),
+        ("Invalid value \"true\": Privileged containers are forbidden", "leave that out"),
+    ];
+
+    #[test]
+    fn what_a_restricted_project_forbids_is_told_with_the_way_out() {
+        let refused = |text: &str| incus::Error::Refused {
+            doing: "making the box",
+            code: 403,
+            text: text.to_owned(),
+        };
+        for (text, way_out) in REFUSALS {
+            let told = Error::Incus(refused(text)).to_string();
+            assert!(told.contains("the project is restricted: "), "{told}");
+            assert!(told.contains(way_out) && told.ends_with(WHO_MAY), "{told}");
+        }
+        let told = Error::NoInit { source: refused(REFUSALS[1].0) }.to_string();
+        assert!(told.starts_with("the image has no init") && told.ends_with(WHO_MAY), "{told}");
+        let told = Error::Incus(refused("Instance not found")).to_string();
+        assert!(!told.contains('\n'), "{told}");
+    }
 }

@@ -3,6 +3,8 @@
 //!
 //! Each test is a life of one host, for they take their time to come up.
 
+mod confined;
+
 use crate::daemon;
 use crate::host::{Host, script, user};
 
@@ -402,57 +404,4 @@ fn a_box_that_cannot_be_made_leaves_nothing_and_is_told() {
     host.root("systemctl start incus.service && incus admin waitready --timeout 60").succeeds();
     create("").succeeds();
     assert_eq!(host.root(LISTED).succeeds().stdout, "dev running\n");
-}
-
-/// A user of the restricted socket: what the project allows works, what it forbids is told.
-fn a_confined_user(suite: &str) {
-    let host = Host::ready(suite, "confined");
-    let who = user("IBX_RESTRICTED");
-    let uid = host.root(&format!("id -u {who}")).succeeds().stdout.trim().to_owned();
-    let image = IMAGE.replace("--alias", "local: --alias");
-    host.sh(&who, &image).succeeds();
-    host.sh(&who, "incusbox create dev --image testbed")
-        .fails(1, &["/etc/subuid lacks the line", "incusbox setup", "--home none"]);
-    let made = host.sh(&who, "incusbox create dev --image testbed --home none").succeeds().stderr;
-    assert!(
-        made.contains("nothing of your desktop session") && made.contains("incus-admin"),
-        "{made}"
-    );
-    let told = host.sh(&who, "incusbox run dev -- sh -c 'id -un; sudo -n id -u'").succeeds();
-    assert_eq!(told.stdout, format!("{who}\n0\n"));
-
-    // incus-user does not pass on that the daemon left.
-    let (lost, ()) = std::thread::scope(|scope| {
-        let running = scope.spawn(|| host.sh(&who, "incusbox-run dev -- sleep 77777"));
-        let is_there = "timeout 30 sh -c 'until pgrep -fx \"sleep 77777\"; do sleep 0.1; done'";
-        host.root(is_there).succeeds();
-        host.root("systemctl restart incus.service && incus admin waitready --timeout 60")
-            .succeeds();
-        (running.join().expect("a run"), ())
-    });
-    lost.fails(125, &["the Incus daemon went away while the command ran"]);
-    let doctor = host.sh(&who, "incusbox doctor dev").succeeds().stdout;
-    assert!(doctor.contains(&format!("`user-{uid}` is restricted: it refuses")), "{doctor}");
-
-    host.root(&format!("usermod --add-subuids {uid}-{uid} --add-subgids {uid}-{uid} root"))
-        .succeeds();
-    host.sh(&who, "incusbox create shared --image testbed").succeeds();
-    let inside = "touch ~/made; unshare --user --map-root-user --mount --pid --fork sh -c 'mount -t proc proc /proc && echo nested'";
-    let script = format!("incusbox run shared -- sh -c \"{inside}\"; stat -c %U ~/made");
-    assert_eq!(host.sh(&who, &script).succeeds().stdout, format!("nested\n{who}\n"));
-    assert_eq!(host.sh(&who, LISTED).succeeds().stdout, "dev running\nshared running\n");
-    host.sh(&who, "incusbox create no --image testbed --set security.privileged=true")
-        .fails(1, &["rivileged"]);
-    host.sh(&who, "incusbox rm --force dev shared").succeeds();
-    assert_eq!(host.sh(&who, LISTED).succeeds().stdout, "");
-}
-
-#[test]
-fn a_confined_user_has_boxes_with_incus_6() {
-    a_confined_user("bookworm");
-}
-
-#[test]
-fn a_confined_user_has_boxes_with_incus_7() {
-    a_confined_user("trixie");
 }

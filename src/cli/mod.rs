@@ -20,6 +20,7 @@ mod session;
 mod set;
 mod setup;
 mod table;
+mod undo;
 mod unexport;
 mod upgrade;
 mod watch;

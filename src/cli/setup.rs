@@ -1,13 +1,13 @@
 //! `incusbox setup`: from Incus just installed to ready for boxes.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
 
+use super::undo::{remember, undo};
 use super::{ask, calling, connect, flag, print};
-use crate::boxes::doctor::{Patient, SYSCTL, Status, examine};
+use crate::boxes::doctor::{Patient, Status, examine};
 use crate::boxes::error::Error;
 use crate::boxes::host::HostUser;
 use crate::boxes::remedy::Remedy;
@@ -20,7 +20,7 @@ pub fn define(command: Command) -> Command {
         .long_about("Make the host ready for boxes: the daemon runs and has storage and a network, you may use it, and your ids can be mapped. Each step is told before it is done; what root has to do is done by sudo. What is right already is left alone.")
         .arg(flag("dry-run", "Only say what would be done"))
         .arg(flag("yes", "Do not ask").short('y'))
-        .arg(flag("undo", "Take back the lines and the membership that setup added"))
+        .arg(flag("undo", "Take back the lines and the membership that setup added, by root for you too"))
 }
 
 /// How often it is looked again: one remedy makes the next check possible.
@@ -28,10 +28,10 @@ const ROUNDS: usize = 4;
 
 pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let dry = matches.get_flag("dry-run");
-    if matches.get_flag("undo") {
-        return undo(dry);
-    }
     let user = calling()?;
+    if matches.get_flag("undo") {
+        return undo(user.as_ref(), dry);
+    }
     let mut done: Vec<Remedy> = Vec::new();
     for _ in 0..ROUNDS {
         let mut patient = patient(matches, user.clone())?;
@@ -43,10 +43,11 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
             tell(&step)?;
             if !dry {
                 if !agreed(matches) {
+                    message::say(super::PROGRAM, refused(&step, &done));
                     return Ok(ExitCode::FAILURE);
                 }
                 apply(&mut patient, &step)?;
-                remember(&step)?;
+                remember(&step, user.as_ref())?;
             }
             done.push(step);
         }
@@ -104,10 +105,27 @@ fn rest_as_root() -> Result<Vec<String>, Error> {
 }
 
 fn tell(step: &Remedy) -> Result<(), Error> {
-    print(&match step {
-        Remedy::Daemon(wish) => format!("{}\n", wish.sentence()),
-        other => format!("{other}\n"),
-    })
+    print(&format!("{}\n", sentence(step)))
+}
+
+fn sentence(step: &Remedy) -> String {
+    match step {
+        Remedy::Daemon(wish) => wish.sentence(),
+        other => other.to_string(),
+    }
+}
+
+/// What is said when the user does not agree to a step.
+fn refused(step: &Remedy, done: &[Remedy]) -> String {
+    let before = match done.len() {
+        0 => "nothing was changed".to_owned(),
+        1 => "the step before it was done, and none after it".to_owned(),
+        count => format!("the {count} steps before it were done, and none after it"),
+    };
+    format!(
+        "not done: {}; {before}\nsee what does not work without it: incusbox doctor\ngo on: incusbox setup",
+        sentence(step)
+    )
 }
 
 fn agreed(matches: &ArgMatches) -> bool {
@@ -128,7 +146,7 @@ fn apply(patient: &mut Patient, step: &Remedy) -> Result<(), Error> {
 }
 
 /// Runs a command as root: itself, or by sudo, doas or run0, whichever there is.
-fn as_root(words: &[String]) -> Result<(), Error> {
+pub(super) fn as_root(words: &[String]) -> Result<(), Error> {
     let is_root = rustix::process::geteuid().is_root();
     let found = ["sudo", "doas", "run0"].iter().find(|name| is_on_path(name));
     let mut argv: Vec<&str> = Vec::new();
@@ -205,82 +223,16 @@ fn finish(patient: &mut Patient, done: &[Remedy], dry: bool) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
-/// The record of what was added to the host's files, for `--undo`: a command a line.
-fn record() -> Result<PathBuf, Error> {
-    xdg::BaseDirectories::with_prefix("incusbox").place_state_file("setup-undo").map_err(|source| {
-        Error::Host { doing: "finding a place for the record of this setup", source }
-    })
-}
-
-/// The command that takes a step back, where there is one.
-fn opposite(step: &Remedy) -> Option<Vec<String>> {
-    let Remedy::AsRoot(words) = step else { return None };
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    // usermod adds a range of root's, but takes none away while root has a process: always.
-    let line_of = |ids: &str| format!("/^root:{}:1$/d", ids.split('-').next().unwrap_or(ids));
-    let without = |ids: &str, file: &str| ["sed", "-i", &line_of(ids), file].map(str::to_owned);
-    match words[..] {
-        ["usermod", "--add-subuids", ids, "root"] => Some(without(ids, "/etc/subuid").into()),
-        ["usermod", "--add-subgids", ids, "root"] => Some(without(ids, "/etc/subgid").into()),
-        ["usermod", "--append", "--groups", group, who] => {
-            Some(["gpasswd", "--delete", who, group].map(str::to_owned).into())
-        }
-        ["sh", "-c", command] if command.contains(SYSCTL) => {
-            Some(["rm", "-f", SYSCTL].map(str::to_owned).into())
-        }
-        _ => None,
-    }
-}
-
-fn remember(step: &Remedy) -> Result<(), Error> {
-    let Some(back) = opposite(step) else { return Ok(()) };
-    let path = record()?;
-    let host = |source| Error::Host { doing: "writing the record of this setup", source };
-    let mut file =
-        std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(host)?;
-    writeln!(file, "{}", shell_words::join(back)).map_err(host)
-}
-
-fn undo(dry: bool) -> Result<ExitCode, Error> {
-    let path = record()?;
-    let text = std::fs::read_to_string(&path).unwrap_or_default();
-    let mut lines: Vec<&str> = text.lines().collect();
-    if lines.is_empty() {
-        message::say(super::PROGRAM, "setup has added nothing to this host's files");
-        return Ok(ExitCode::SUCCESS);
-    }
-    while let Some(line) = lines.pop() {
-        print(&format!("sudo {line}\n"))?;
-        if dry {
-            continue;
-        }
-        let words = shell_words::split(line).map_err(|error| Error::Host {
-            doing: "reading the record of the setup",
-            source: std::io::Error::other(error),
-        })?;
-        as_root(&words)?;
-        let rest: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        std::fs::write(&path, rest)
-            .map_err(|source| Error::Host { doing: "writing the record of the setup", source })?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_changes_the_hosts_files_has_an_opposite() {
-        let back = |words: &[&str]| opposite(&Remedy::as_root(words)).map(shell_words::join);
-        assert_eq!(
-            back(&["usermod", "--add-subuids", "1000-1000", "root"]).as_deref(),
-            Some("sed -i '/^root:1000:1$/d' /etc/subuid")
-        );
-        assert_eq!(
-            back(&["usermod", "--append", "--groups", "incus-admin", "dev"]).as_deref(),
-            Some("gpasswd --delete dev incus-admin")
-        );
-        assert_eq!(back(&["modprobe", "fuse"]), None);
+    fn a_step_that_is_not_wanted_is_named_with_what_was_done_before_it() {
+        let step = Remedy::as_root(&["modprobe", "fuse"]);
+        let told = refused(&step, &[]);
+        assert!(told.starts_with("not done: sudo modprobe fuse; nothing was changed\n"), "{told}");
+        let told = refused(&step, &[step.clone(), step.clone()]);
+        assert!(told.contains("the 2 steps before it were done"), "{told}");
     }
 }

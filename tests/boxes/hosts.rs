@@ -26,6 +26,13 @@ fn a_newcomer(suite: &str) {
     assert!(dry.contains(&format!("usermod --append --groups incus-admin {who}")), "{dry}");
     assert_eq!(host.root(tables).succeeds().stdout, before, "a dry run changes nothing");
 
+    let told = host.sh(&who, "echo n | script -qec 'incusbox setup' /dev/null");
+    assert_eq!(told.status, Some(1), "{told:#?}");
+    for words in ["not done: sudo ", "nothing was changed", "go on: incusbox setup"] {
+        assert!(told.stdout.contains(words), "{told:#?}");
+    }
+    assert_eq!(host.root(tables).succeeds().stdout, before, "it was not agreed to");
+
     let made = host.sh(&who, "incusbox setup --yes").succeeds();
     assert!(made.stdout.contains("make the storage pool"), "{made:#?}");
     assert!(made.stderr.contains("newgrp incus-admin"), "{made:#?}");
@@ -58,6 +65,15 @@ fn a_newcomer(suite: &str) {
     host.sh(&who, "incusbox setup --undo").succeeds();
     let after = host.root(tables).succeeds().stdout;
     assert_eq!(after, before, "undone");
+
+    // What root added for a user is that user's to take back.
+    host.sh(&who, "sudo incusbox setup --yes").succeeds();
+    assert_ne!(host.root(tables).succeeds().stdout, before);
+    let undone = host.sh(&who, "incusbox setup --undo").succeeds();
+    assert!(undone.stdout.contains("/etc/subuid"), "{undone:#?}");
+    assert_eq!(host.root(tables).succeeds().stdout, before, "undone again");
+    let told = host.sh(&who, "incusbox setup --undo; ls /var/lib/incusbox").succeeds();
+    assert!(told.stdout.is_empty() && told.stderr.contains("has added nothing"), "{told:#?}");
 }
 
 #[test]

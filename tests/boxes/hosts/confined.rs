@@ -58,6 +58,49 @@ fn a_confined_user(suite: &str) {
     assert_eq!(host.sh(&who, LISTED).succeeds().stdout, "");
 }
 
+/// From Incus just installed to a box for a user of the restricted socket, and back.
+fn a_confined_newcomer(suite: &str) {
+    let host = Host::new(suite, "confined-newcomer");
+    let who = user("IBX_RESTRICTED");
+    let uid = host.root(&format!("id -u {who}")).succeeds().stdout.trim().to_owned();
+    host.root(&format!("echo '{who} ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/confined")).succeeds();
+    let tables = "cat /etc/subuid /etc/subgid /etc/group | sort";
+    let before = host.root(tables).succeeds().stdout;
+
+    // Not by the user's own `incusbox setup`, which does this as root when incus-user does not
+    // answer: where Incus finds no free subnet, incus-user takes minutes not to.
+    let made = host.sh(&who, "sudo incusbox setup --yes").succeeds();
+    assert!(made.stdout.contains("make the network `incusbr0`"), "{made:#?}");
+    let subnet = "incus network get incusbr0 ipv4.address; incus profile device get default eth0 network; ip -4 route show dev incusbr0";
+    let subnet = host.root(subnet).succeeds().stdout;
+    assert!(subnet.starts_with("10.147.") && subnet.contains("\nincusbr0\n10.147."), "{subnet}");
+    // What `doctor` says for a user without a project.
+    let bridge = "ipv4.address=10.148.0.1/24 ipv4.nat=true ipv6.address=none";
+    host.root(&format!("incus network create incusbr-{uid} --type=bridge {bridge}")).succeeds();
+    let told = host.sh(&who, "incusbox setup --yes").succeeds();
+    assert!(told.stderr.contains("everything is set up already"), "{told:#?}");
+    let told = host.sh(&who, "incusbox doctor").succeeds().stdout;
+    assert!(told.contains(&format!("`user-{uid}` is restricted")), "{told}");
+
+    host.sh(&who, &IMAGE.replace("--alias", "local: --alias")).succeeds();
+    host.sh(&who, "incusbox create dev --image testbed").succeeds();
+    let told = host.sh(&who, "incusbox run dev -- sh -c 'id -un; touch ~/made'; stat -c %U ~/made");
+    assert_eq!(told.succeeds().stdout, format!("{who}\n{who}\n"));
+
+    host.sh(&who, "incusbox rm --force dev && incusbox setup --undo").succeeds();
+    assert_eq!(host.root(tables).succeeds().stdout, before, "undone");
+}
+
+#[test]
+fn a_confined_newcomer_comes_from_nothing_to_a_box_and_back_with_incus_6() {
+    a_confined_newcomer("bookworm");
+}
+
+#[test]
+fn a_confined_newcomer_comes_from_nothing_to_a_box_and_back_with_incus_7() {
+    a_confined_newcomer("trixie");
+}
+
 #[test]
 fn a_confined_user_has_boxes_with_incus_6() {
     a_confined_user("bookworm");

@@ -30,7 +30,9 @@ impl Findings {
 fn a_well_box_is_found_well() {
     let name = Name::create("well", &[]);
     let findings = Findings::of(&[&name]);
-    for check in ["daemon", "storage", "network", "ids", "state", "box ids", "home", "box agent"] {
+    for check in
+        ["daemon", "storage", "network", "ids", "state", "box ids", "home", "nesting", "box agent"]
+    {
         findings.has(check, "ok", "", "");
     }
     assert_eq!(findings.1, Some(0));
@@ -57,18 +59,30 @@ fn each_hurt_of_a_box_is_found_with_what_mends_it() {
 
     name.root("ln -sf /dev/null /etc/resolv.conf").succeeds();
     Findings::of(&[&name]).has("dns", "warning", "names no server", &restart);
+    // A stub that answers for nobody.
+    name.root("rm /etc/resolv.conf; echo nameserver 127.0.0.53 >/etc/resolv.conf; systemctl start systemd-resolved; printf '# none\n' >/run/systemd/resolve/resolv.conf")
+        .succeeds();
+    Findings::of(&[&name]).has("dns", "warning", "knows no name server", &restart);
+    name.root("systemctl stop systemd-resolved").succeeds();
+    let again = format!("incusbox run --root {} -- systemctl restart", &*name);
+    Findings::of(&[&name]).has("dns", "warning", "which does not run", &again);
 
     // Not by networkctl(1): networkd may only just be asking for an address.
     name.root("systemctl stop systemd-networkd.socket systemd-networkd; ip addr flush dev eth0")
         .succeeds();
     Findings::of(&[&name]).has("address", "warning", "no address", &restart);
 
-    name.root("rm -rf /usr/local/lib/incusbox /run/incusbox").succeeds();
+    name.root("cd /usr/local/lib/incusbox; for file in agent-*; do rm $file; echo broken >$file; chmod 755 $file; done")
+        .succeeds();
+    let anew = format!("incus exec {} -- rm -f", &*name);
+    Findings::of(&[&name]).has("box agent", "failed", "does not run", &anew);
+    incus(&["exec", &name, "--", "rm", "-rf", "/usr/local/lib/incusbox", "/run/incusbox"])
+        .succeeds();
     Findings::of(&[&name]).has("box agent", "ok", "the next run brings it", "");
 
     std::fs::remove_dir_all(&directory).expect("our own directory");
     let findings = Findings::of(&[&name]);
-    findings.has("home", "failed", "is not there", "");
+    findings.has("home", "failed", "is not there", "mkdir -p");
     assert_eq!(findings.1, Some(1), "a failed check is a failure of doctor");
 
     incus(&["pause", &name]).succeeds();
@@ -115,5 +129,11 @@ fn a_profile_that_does_not_fit_the_host_is_found_and_setup_would_mend_it() {
     findings.has("profile", "warning", "security.nesting should be true", "incusbox setup");
     let dry = incusbox(&["setup", "--dry-run", "--project", &project.0]).succeeds();
     assert!(dry.stdout.contains("bring the profile `incusbox-nested` up to date"), "{dry:#?}");
-    Findings::of(&[]).has("profile", "ok", "fits this host", "");
+    incus(&["project", "set", &project.0, "restricted=true"]).succeeds();
+    let findings = Findings::of(&["--project", &project.0]);
+    findings.has("project", "warning", "it refuses containers inside", "--project");
+    incus(&["project", "set", &project.0, "restricted=false"]).succeeds();
+    project.incus(&["profile", "set", "incusbox-nested", "security.nesting=true"]).succeeds();
+    let findings = Findings::of(&["--project", &project.0]);
+    findings.has("profile", "warning", "the device fuse is missing", "incusbox setup");
 }

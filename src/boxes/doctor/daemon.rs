@@ -6,7 +6,7 @@ use super::{Patient, Seen};
 use crate::boxes::host::HostUser;
 use crate::boxes::nesting::{Allowed, NESTED, differences, renewed};
 use crate::boxes::remedy::{Remedy, Wish, bridge_of, managed_bridges, pools};
-use crate::incus;
+use crate::incus::{self, Client};
 
 /// The oldest version that boxes are tested with.
 const OLDEST: (u32, u32) = (6, 0);
@@ -19,9 +19,12 @@ pub fn reachable(patient: &mut Patient) -> Option<Seen> {
                 Some(server) if server.auth == "trusted" => {
                     Seen::ok(format!("Incus answers at {socket}"))
                 }
-                Some(_) => Seen::failed(format!("Incus at {socket} does not trust you")),
+                Some(_) => {
+                    Seen::failed(format!("Incus at {socket} does not trust you")).mend(own_socket())
+                }
                 None if client.daemon().restricted => no_project(socket, patient.user.as_ref()),
-                None => Seen::failed(format!("what listens at {socket} does not answer as Incus")),
+                None => Seen::failed(format!("what listens at {socket} does not answer as Incus"))
+                    .mend(own_socket()),
             });
         }
         Err(error) => error,
@@ -56,6 +59,11 @@ pub fn reachable(patient: &mut Patient) -> Option<Seen> {
     })
 }
 
+/// Incus trusts whoever reaches its own socket: this is another one, or no Incus.
+fn own_socket() -> Remedy {
+    Remedy::Advice("use the daemon's own socket: unset INCUS_SOCKET INCUS_DIR".to_owned())
+}
+
 /// incus-user closes the connection of a user whom it cannot make a project, and says why only in
 /// its log: a pool named `default` or a subnet for the user's bridge is missing.
 fn no_project(socket: impl std::fmt::Display, user: Option<&HostUser>) -> Seen {
@@ -83,7 +91,11 @@ pub fn version(patient: &mut Patient) -> Option<Seen> {
     let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     Some(match found >= OLDEST {
         true => Seen::ok(format!("Incus {version}")),
-        false => Seen::warning(format!("Incus {version} is older than {}.{}", OLDEST.0, OLDEST.1)),
+        false => Seen::warning(format!("Incus {version} is older than {}.{}", OLDEST.0, OLDEST.1))
+            .mend(Remedy::Advice(
+                "upgrade the package `incus`; Debian 12 has a newer one in bookworm-backports"
+                    .to_owned(),
+            )),
     })
 }
 
@@ -186,7 +198,10 @@ pub fn restrictions(patient: &mut Patient) -> Option<Seen> {
                     Remedy::Advice("choose another one: --project, INCUS_PROJECT".to_owned()),
                 ));
             }
-            Err(error) => return Some(Seen::warning(error.to_string().replace('\n', "; "))),
+            Err(error) => {
+                let look = Remedy::Advice(format!("incus project show {name}"));
+                return Some(Seen::warning(error.to_string().replace('\n', "; ")).mend(look));
+            }
         };
     let is = |key: &str, value: &str| project.config.get(key).is_some_and(|is| is == value);
     if !is("restricted", "true") {
@@ -204,7 +219,19 @@ pub fn restrictions(patient: &mut Patient) -> Option<Seen> {
         false => Seen::warning(format!(
             "the project `{name}` is restricted: it refuses {}",
             refused.join(", ")
-        )),
+        ))
+        .mend(unrestricted(client, patient.user.as_ref())),
+    })
+}
+
+/// How to be rid of restrictions. Never done by setup: it makes a user as much as root.
+fn unrestricted(client: &Client, user: Option<&HostUser>) -> Remedy {
+    Remedy::Advice(match (client.daemon().restricted, user) {
+        (true, Some(user)) => format!(
+            "where you may be like root, have yourself added: sudo usermod --append --groups incus-admin {}",
+            user.name
+        ),
+        _ => "choose another one: --project, INCUS_PROJECT".to_owned(),
     })
 }
 
@@ -220,4 +247,25 @@ pub fn nested(patient: &mut Patient) -> Option<Seen> {
     let told = differences(&there, &wanted).join(", ");
     let seen = Seen::warning(format!("the profile `{NESTED}` does not fit this host: {told}"));
     Some(seen.mend(Remedy::Daemon(Wish::Nesting)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boxes::doctor::Status;
+
+    #[test]
+    fn an_incus_that_is_too_old_is_told_with_where_a_newer_one_is() {
+        let found = |number: &str| {
+            let mut patient = Patient::new(None, Err(incus::Error::NoSocket { tried: Vec::new() }));
+            let told =
+                format!(r#"{{"auth":"trusted","environment":{{"server_version":"{number}"}}}}"#);
+            patient.server = Some(serde_json::from_str(&told).expect("a server"));
+            version(&mut patient).expect("a finding")
+        };
+        assert_eq!(found("6.0.4").status, Status::Ok);
+        let old = found("0.7");
+        assert_eq!(old.status, Status::Warning);
+        assert!(old.remedies[0].to_string().contains("upgrade the package"), "{old:?}");
+    }
 }

@@ -1,8 +1,12 @@
 //! Checks of one box.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use super::{Patient, Seen};
 use crate::boxes::create::is_half_made;
 use crate::boxes::host::may_map;
+use crate::boxes::nesting::{INTERCEPTIONS, NESTED, NESTING, UNSAFE, is_true};
 use crate::boxes::remedy::Remedy;
 use crate::incus::objects::FullInstance;
 use crate::run::agent_file::{AgentFile, PLACES};
@@ -66,7 +70,12 @@ pub fn home(patient: &mut Patient) -> Option<Seen> {
     };
     let source = device.get("source").cloned().unwrap_or_default();
     if !std::path::Path::new(&source).is_dir() {
-        return Some(Seen::failed(format!("`{source}`, its home, is not there")));
+        let again = shell_words::join(["mkdir", "-p", &source]);
+        let seen = Seen::failed(format!("`{source}`, its home, is not there"));
+        return Some(seen.mend(advice(format!(
+            "bring it back, or make an empty one: {again}; then: incusbox restart {}",
+            instance.name
+        ))));
     }
     Some(match device.get("shift").is_some_and(|shift| shift == "true") {
         true => Seen::warning(format!(
@@ -77,13 +86,64 @@ pub fn home(patient: &mut Patient) -> Option<Seen> {
     })
 }
 
+/// Ids that rootless containers want beside those of the box itself (subuid(5)).
+const NESTED_IDS: u64 = 2 * 65536;
+
 pub fn nesting(patient: &mut Patient) -> Option<Seen> {
     let instance = patient.instance.as_ref()?;
-    let nests = instance.expanded_config.get("security.nesting").is_some_and(|is| is == "true");
-    Some(match nests {
-        true => Seen::ok("containers may run inside"),
-        false => Seen::ok("containers may not run inside"),
-    })
+    let name = &instance.name;
+    let is_on = |config: &BTreeMap<String, String>, key: &str| {
+        config.get(key).is_some_and(|value| is_true(value))
+    };
+    let all = &instance.expanded_config;
+    if !is_on(all, NESTING) {
+        // Somebody said so, for this box or when it was made.
+        let is_choice = instance.config.contains_key(NESTING)
+            || !instance.profiles.iter().any(|profile| profile == NESTED);
+        return Some(match is_choice {
+            true => Seen::ok("containers may not run inside"),
+            false => Seen::warning(format!(
+                "containers may not run inside, although it has the profile `{NESTED}`"
+            ))
+            .mend(advice(format!("incusbox setup; then: incusbox restart {name}"))),
+        });
+    }
+    let intercepted = INTERCEPTIONS.iter().any(|key| is_on(all, key));
+    if intercepted && !patient.machine.has_security_module {
+        let off: Vec<String> = INTERCEPTIONS.iter().map(|key| format!("{key}=false")).collect();
+        let off = off.join(" ");
+        return Some(
+            Seen::warning(format!("its system calls are intercepted, {UNSAFE}"))
+                .mend(advice(format!("incusbox set {name} {off}; then: incusbox restart {name}"))),
+        );
+    }
+    let ids = instance.config.get("volatile.idmap.next").and_then(|map| mapped_uids(map));
+    let Some(few) = ids.filter(|ids| *ids < NESTED_IDS) else {
+        return Some(Seen::ok("containers may run inside"));
+    };
+    // With ids of its own the box has as many as it was given, else all that root has.
+    let mend = match is_on(all, "security.idmap.isolated") {
+        true => format!("incusbox set {name} security.idmap.size={NESTED_IDS}"),
+        false => {
+            "give root more in /etc/subuid and /etc/subgid, such as root:1000000:1000000000, and restart Incus"
+                .to_owned()
+        }
+    };
+    let text = format!("it has {few} user ids, and containers of users in it want {NESTED_IDS}");
+    Some(Seen::warning(text).mend(advice(format!("{mend}; then: incusbox restart {name}"))))
+}
+
+/// How many user ids there are in Incus's map of a box.
+fn mapped_uids(map: &str) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Range {
+        #[serde(rename = "Isuid")]
+        is_uid: bool,
+        #[serde(rename = "Maprange")]
+        count: u64,
+    }
+    let ranges: Vec<Range> = serde_json::from_str(map).ok()?;
+    Some(ranges.iter().filter(|range| range.is_uid).map(|range| range.count).sum())
 }
 
 pub fn agent(patient: &mut Patient) -> Option<Seen> {
@@ -91,9 +151,20 @@ pub fn agent(patient: &mut Patient) -> Option<Seen> {
     let agent = AgentFile::find().ok()?;
     let client = patient.client.as_mut().ok()?;
     let has = |place: &&&str| client.file_exists(&name, &agent.path_in(place)).unwrap_or(false);
-    Some(match PLACES.iter().find(has) {
-        Some(place) => Seen::ok(format!("the agent of this version is in {place}")),
-        None => Seen::ok("the agent of this version is not there yet; the next run brings it"),
+    let Some(place) = PLACES.iter().find(has) else {
+        return Some(Seen::ok(
+            "the agent of this version is not there yet; the next run brings it",
+        ));
+    };
+    let path = agent.path_in(place);
+    // The least that it does.
+    Some(match said(patient, &name, &[&path, "print-environment"]) {
+        Some((Some(0), _)) => Seen::ok(format!("the agent of this version is in {place}")),
+        _ => Seen::failed(format!("the agent in {place} does not run: nor does any command")).mend(
+            advice(format!(
+                "take it away, and the next run brings it anew: incus exec {name} -- rm -f {path}"
+            )),
+        ),
     })
 }
 
@@ -110,18 +181,102 @@ pub fn address(patient: &mut Patient) -> Option<Seen> {
 
 pub fn dns(patient: &mut Patient) -> Option<Seen> {
     let name = running(patient)?.name.clone();
+    let restart = || advice(format!("incusbox restart {name}"));
+    let Some((_, text)) = said(patient, &name, &["cat", "/etc/resolv.conf"]) else {
+        return Some(Seen::warning("nothing could be run in it").mend(restart()));
+    };
+    let servers = servers(&text);
+    if servers.is_empty() {
+        let what = "/etc/resolv.conf in it names no server: names are not found";
+        return Some(Seen::warning(what).mend(restart()));
+    }
+    if !servers.iter().all(|server| STUBS.contains(server)) {
+        return Some(Seen::ok("it knows a name server"));
+    }
+    let alive = said(patient, &name, &["systemctl", "is-active", "systemd-resolved"]);
+    if !matches!(alive, Some((Some(0), _))) {
+        let again = format!("incusbox run --root {name} -- systemctl restart systemd-resolved");
+        let what = "names in it are asked of systemd-resolved, which does not run";
+        return Some(Seen::warning(what).mend(advice(again)));
+    }
+    let (_, text) = said(patient, &name, &["cat", "/run/systemd/resolve/resolv.conf"])?;
+    Some(match self::servers(&text).is_empty() {
+        false => Seen::ok("systemd-resolved in it knows a name server"),
+        true => Seen::warning("systemd-resolved in it knows no name server: names are not found")
+            .mend(restart()),
+    })
+}
+
+/// systemd-resolved's own addresses: it asks others (systemd-resolved.service(8)).
+const STUBS: [&str; 2] = ["127.0.0.53", "127.0.0.54"];
+
+/// The servers that a resolv.conf(5) names.
+fn servers(text: &str) -> Vec<&str> {
+    let words = text.lines().map(str::split_whitespace);
+    words.filter_map(|mut words| (words.next()? == "nameserver").then(|| words.next())?).collect()
+}
+
+/// Runs a program in the box as root: how it ended, and what it said.
+fn said(patient: &mut Patient, name: &str, command: &[&str]) -> Option<(Option<i32>, String)> {
     let client = patient.client.as_mut().ok()?;
     let mut signals = Signals::catch(&[]).ok()?;
-    let mut has_server = false;
-    let mut line = |line: &[u8]| has_server |= line.trim_ascii().starts_with(b"nameserver");
-    let ended =
-        client.run_helper(&name, &["cat", "/etc/resolv.conf"], b"", None, &mut signals, &mut line);
-    Some(match (ended, has_server) {
-        (Ok(_), true) => Seen::ok("it knows a name server"),
-        (Ok(_), false) => {
-            Seen::warning("/etc/resolv.conf in it names no server: names are not found")
-                .mend(advice(format!("incusbox restart {name}")))
-        }
-        (Err(_), _) => Seen::warning("nothing could be run in it"),
-    })
+    let mut text = String::new();
+    let mut line = |line: &[u8]| {
+        text.push_str(&String::from_utf8_lossy(line));
+        text.push('\n');
+    };
+    let ended = client.run_helper(name, command, b"", Some(PATIENCE), &mut signals, &mut line);
+    Some((ended.ok()?.status, text))
+}
+
+/// How long a program that says little may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boxes::doctor::Status;
+    use crate::boxes::host::Machine;
+    use crate::incus::Error;
+
+    fn found(config: &str, profiles: &str, has_security_module: bool) -> (Status, String) {
+        let text = format!(
+            r#"{{"name":"b","status":"Running","config":{config},"expanded_config":{config},"profiles":{profiles}}}"#
+        );
+        let mut patient = Patient::new(None, Err(Error::NoSocket { tried: Vec::new() }));
+        patient.machine = Machine { has_security_module, is_container: false };
+        patient.instance = Some(serde_json::from_str(&text).expect("an instance"));
+        let seen = nesting(&mut patient).expect("a finding");
+        (seen.status, seen.text)
+    }
+
+    #[test]
+    fn a_box_that_cannot_nest_as_it_should_is_found() {
+        let nested = r#"["default","incusbox-nested"]"#;
+        let (status, text) = found("{}", nested, true);
+        assert!(status == Status::Warning && text.contains("incusbox-nested"), "{text}");
+        assert_eq!(found("{}", r#"["default"]"#, true).0, Status::Ok);
+        assert_eq!(found(r#"{"security.nesting":"false"}"#, nested, true).0, Status::Ok);
+
+        let intercepted =
+            r#"{"security.nesting":"true","security.syscalls.intercept.mknod":"true"}"#;
+        assert_eq!(found(intercepted, nested, true).0, Status::Ok);
+        let (status, text) = found(intercepted, nested, false);
+        assert!(status == Status::Warning && text.contains("fail at random"), "{text}");
+
+        let ids = |count: u64| {
+            format!(
+                r#"{{"security.nesting":"true","volatile.idmap.next":"[{{\"Isuid\":true,\"Isgid\":false,\"Hostid\":1000000,\"Nsid\":0,\"Maprange\":{count}}}]"}}"#
+            )
+        };
+        assert_eq!(found(&ids(1_000_000_000), nested, true).0, Status::Ok);
+        let (status, text) = found(&ids(65536), nested, true);
+        assert!(status == Status::Warning && text.contains("65536 user ids"), "{text}");
+    }
+
+    #[test]
+    fn the_servers_of_a_resolv_conf_are_its_lines_with_that_word() {
+        let text = "# nameserver 1.1.1.1\nsearch incus\n nameserver  10.0.0.1\nnameserver 127.0.0.53\nnameserver\n";
+        assert_eq!(servers(text), ["10.0.0.1", "127.0.0.53"]);
+    }
 }

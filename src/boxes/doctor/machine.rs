@@ -37,10 +37,22 @@ pub fn cgroups(patient: &mut Patient) -> Option<Seen> {
         Ok(text) if text.split_whitespace().any(|name| name == "memory") => {
             Seen::ok("cgroup2 with controllers: limits work")
         }
-        Ok(_) => Seen::warning("cgroup2 offers no memory controller: limits do not work"),
+        Ok(_) => Seen::warning("cgroup2 offers no memory controller: limits do not work")
+            .mend(kernel(patient, "have it", "cgroup_enable=memory")),
         Err(_) => Seen::warning(
             "the host does not use cgroup2 alone: limits of containers in boxes do not work",
-        ),
+        )
+        .mend(kernel(patient, "use it", "systemd.unified_cgroup_hierarchy=1")),
+    })
+}
+
+/// What only the next start of the kernel changes.
+fn kernel(patient: &Patient, wanted: &str, words: &str) -> Remedy {
+    Remedy::Advice(match patient.machine.is_container {
+        true => {
+            format!("this host is a container itself: the machine that runs it has to {wanted}")
+        }
+        false => format!("add to the kernel's command line, and start anew: {words}"),
     })
 }
 
@@ -49,7 +61,8 @@ pub fn security_module(patient: &mut Patient) -> Option<Seen> {
         true => Seen::ok("the kernel has AppArmor or SELinux"),
         false => Seen::warning(
             "the kernel has neither AppArmor nor SELinux: boxes are confined by namespaces alone",
-        ),
+        )
+        .mend(kernel(patient, "have one", "apparmor=1 security=apparmor")),
     })
 }
 
@@ -150,6 +163,7 @@ mod tests {
     struct Scratch {
         root: std::path::PathBuf,
         is_container: bool,
+        has_security_module: bool,
     }
 
     impl Scratch {
@@ -161,7 +175,7 @@ mod tests {
                 std::fs::write(path, text).expect("a file");
             }
             std::fs::create_dir_all(&root).expect("a root");
-            Scratch { root, is_container: false }
+            Scratch { root, is_container: false, has_security_module: true }
         }
 
         fn found(&self, check: fn(&mut Patient) -> Option<Seen>) -> (Status, String) {
@@ -176,7 +190,8 @@ mod tests {
                 groups: Vec::new(),
             };
             let client = Err(Error::NoSocket { tried: Vec::new() });
-            let machine = Machine { has_security_module: true, is_container: self.is_container };
+            let Scratch { is_container, has_security_module, .. } = *self;
+            let machine = Machine { has_security_module, is_container };
             let root = self.root.clone();
             let mut patient = Patient { root, machine, ..Patient::new(Some(user), client) };
             let seen = check(&mut patient).expect("a finding");
@@ -200,7 +215,7 @@ mod tests {
             assert!(told.contains(remedy), "{told}");
         };
         warned(ids, "sudo usermod --add-subuids 1000-1000 root; sudo usermod --add-subgids");
-        warned(cgroups, "");
+        warned(cgroups, "systemd.unified_cgroup_hierarchy=1");
         warned(fuse, "sudo modprobe fuse");
         warned(tun, "sudo modprobe tun");
         warned(inotify, SYSCTL);
@@ -222,7 +237,19 @@ mod tests {
             assert_eq!(whole.found(check), (Status::Ok, String::new()));
         }
         let limited = Scratch::new("limited", &[("sys/fs/cgroup/cgroup.controllers", "cpu\n")]);
-        assert_eq!(limited.found(cgroups).0, Status::Warning);
+        let (status, told) = limited.found(cgroups);
+        assert!(status == Status::Warning && told.contains("cgroup_enable=memory"), "{told}");
+    }
+
+    #[test]
+    fn what_the_kernel_lacks_is_told_with_who_can_give_it() {
+        let mut host = Scratch::new("kernel", &[]);
+        host.has_security_module = false;
+        let (status, told) = host.found(security_module);
+        assert!(status == Status::Warning && told.contains("security=apparmor"), "{told}");
+        host.is_container = true;
+        let told = host.found(security_module).1;
+        assert!(told.contains("the machine that runs it has to have one"), "{told}");
     }
 
     /// A file stands for the node: it is its mode that is looked at.

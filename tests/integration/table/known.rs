@@ -122,6 +122,7 @@ const KNOWN: &[Known] = &[
             "a_files_rest_is_left",
             "a_large_files_rest_is_left",
             "a_file_is_untouched_by_a_command_that_does_not_read",
+            "what_others_read_of_a_file_meanwhile_stays_read",
             "a_loop_over_a_file_loses_no_line",
             "a_loop_over_a_pipe_loses_no_line",
             "a_loop_whose_command_takes_a_line_gives_it_that_line",

@@ -71,6 +71,9 @@ cases! {
         r#"echo a >$T/f; { cat >/dev/null; "$@" cat; echo "$?"; } <$T/f"#).gives(0, "0\n");
     a_file_is_untouched_by_a_command_that_does_not_read => script(
         r#"printf '1\n2\n' >$T/f; { "$@" true; cat; } <$T/f"#).gives(0, "1\n2\n");
+    what_others_read_of_a_file_meanwhile_stays_read => script(
+        r#"seq 3 >$T/f; { "$@" sleep 1 <&0 & sleep 0.5; read -r a; read -r b; wait; echo "$a $b"; cat; } <$T/f"#)
+        .gives(0, "1 2\n3\n");
     a_file_that_was_read_to_its_end_is_at_its_end => script(
         r#"printf '1\n2\n' >$T/f; { "$@" cat >/dev/null; echo rest; cat; } <$T/f"#).gives(0, "rest\n");
     a_reader_that_seeks_back_leaves_the_next_line => script(

@@ -195,14 +195,7 @@ impl Peek {
             Err(error) => return Err(error.into()),
         };
         let start = bytes.len();
-        while bytes.len() - start < there {
-            let want = there - (bytes.len() - start);
-            match crate::sys::fds::read_own(&self.copy.0, bytes, want)? {
-                Got::Bytes(_) => {}
-                Got::Nothing | Got::End => break,
-            }
-        }
-        let got = bytes.len() - start;
+        let got = self.empty_copy(bytes, there)?;
         if got <= self.shown {
             bytes.truncate(start);
             return Ok(if hung_up { Got::End } else { Got::Nothing });
@@ -220,15 +213,33 @@ impl Peek {
         Ok(set.ready(()).hangup)
     }
 
-    /// Reads `count` bytes away for good. They are there, so this does not wait.
+    /// Appends the `count` bytes that were put into the copy.
+    fn empty_copy(&self, bytes: &mut Vec<u8>, count: usize) -> io::Result<usize> {
+        let start = bytes.len();
+        while bytes.len() - start < count {
+            let want = count - (bytes.len() - start);
+            match crate::sys::fds::read_own(&self.copy.0, bytes, want)? {
+                Got::Bytes(_) => {}
+                Got::Nothing | Got::End => break,
+            }
+        }
+        Ok(bytes.len() - start)
+    }
+
+    /// Takes `count` bytes away for good. They were there; what is not any more another reader of the
+    /// pipe took, and a read(2) would wait for others. splice(2) does not.
     fn take(&mut self, count: usize) -> io::Result<()> {
         let mut left = count;
-        let mut scratch = [0; 16 << 10];
+        let mut scratch = Vec::new();
         while left > 0 {
-            let limit = left.min(scratch.len());
-            match rustix::io::read(Standard::Stdin.fd(), &mut scratch[..limit]) {
-                Ok(0) => break,
-                Ok(count) => left -= count,
+            let (stdin, to) = (Standard::Stdin.fd(), &self.copy.1);
+            match rustix::pipe::splice(stdin, None, to, None, left, SpliceFlags::NONBLOCK) {
+                Ok(0) | Err(Errno::AGAIN) => break,
+                Ok(count) => {
+                    scratch.clear();
+                    self.empty_copy(&mut scratch, count)?;
+                    left -= count;
+                }
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }

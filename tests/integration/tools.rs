@@ -99,3 +99,13 @@ fn fifty_runs_at_once_all_succeed() {
     let sums: Vec<&str> = text.lines().collect();
     assert_eq!((sums.len(), sums[0]), (2, sums[1]));
 }
+
+/// Both are shown the same line, and one finds it taken when it takes what its command read.
+#[test]
+fn two_runs_at_once_on_one_pipe_both_end() {
+    let text = r#"exec 3< <(echo line; exec sleep 100); writer=$!
+        for i in 1 2; do "$@" sh -c 'sleep 1; read -r x; echo "$x"; sleep 1' <&3 & runs+=($!); done
+        wait "${runs[@]}"; kill $writer"#;
+    let outcome = Invocation::script(Way::Agent, text).run();
+    assert_eq!(outcome, Outcome::new(End::Code(0), "line\nline\n"));
+}

@@ -54,6 +54,8 @@ mod supervise;
 #[cfg(feature = "agent")]
 mod themes;
 #[cfg(feature = "agent")]
+mod typed;
+#[cfg(feature = "agent")]
 mod umask;
 #[cfg(feature = "agent")]
 mod waiter;

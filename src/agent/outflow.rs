@@ -139,7 +139,6 @@ impl Outflow {
         let stderr_done = self.stderr.is_none() || ended.stderr_left == 0;
         let screen_done = match &self.terminal {
             None => true,
-            // poll(2) on a master first passes on what was written to the slave, so this is exact.
             Some(master) => ended.screen_left == 0 || !is_readable(master),
         };
         stdout_done && stderr_done && screen_done
@@ -172,6 +171,11 @@ impl Outflow {
         if let Some(slave) = &self.slave {
             let _group_is_gone = pty::set_foreground(slave, group);
         }
+    }
+
+    /// Both ends of its terminal.
+    pub fn pty(&self) -> Option<(&OwnedFd, &OwnedFd)> {
+        self.terminal.as_ref().zip(self.slave.as_ref())
     }
 
     /// The host's terminal is gone.
@@ -320,7 +324,9 @@ fn unread(pipe: &Option<OwnedFd>) -> u64 {
     pipe.as_ref().map_or(0, |pipe| pipes::unread_bytes(pipe).unwrap_or(0))
 }
 
-fn is_readable(fd: &OwnedFd) -> bool {
+/// Whether a read would find something now. poll(2) on one end of a terminal first passes on what was
+/// written to the other, so this is exact.
+pub fn is_readable(fd: &OwnedFd) -> bool {
     let mut set = PollSet::new();
     set.add((), fd.as_fd(), Interest::Read);
     set.wait(Some(Instant::now())).is_ok() && set.ready(()).readable

@@ -10,16 +10,13 @@ use super::demand::Demand;
 use super::host::Host;
 use super::leftovers::{Ending, Hangups};
 use super::outflow::{Ended, Outflow};
-use super::protocol::{
-    self, Exited, Fd1Or2, FromAgent, KEYS_WINDOW, PROTOCOL, Request, Stream, ToAgent, Watch,
-    grant_from,
-};
+use super::protocol::{self, Exited, Fd1Or2, FromAgent, PROTOCOL, Request, Stream, ToAgent, Watch};
 use super::spawn::{self, Child};
 use super::stdin::Stdin;
+use super::typed::Typed;
 use crate::buffer::Buffer;
 use crate::deadly::{DEADLY, Deadly};
 use crate::exit::ExitStatus;
-use crate::sys::fds::{self, Put};
 use crate::sys::poll::{Interest, PollSet};
 use crate::sys::process::{self, ChildEvent};
 use crate::sys::signals::Signals;
@@ -92,10 +89,7 @@ struct Supervisor {
     pid: i32,
     stdin: Stdin,
     out: Outflow,
-    keys: Buffer,
-    /// How many went to the terminal since more of them were last granted.
-    typed: usize,
-    end_of_file: u8,
+    typed: Typed,
     demand: Option<Demand>,
     hangups: Hangups,
     ending: Option<Ending>,
@@ -119,9 +113,7 @@ impl Supervisor {
             pid,
             stdin,
             out,
-            keys: Buffer::default(),
-            typed: 0,
-            end_of_file: settings.map_or(4, |settings| settings.characters[libc::VEOF]),
+            typed: Typed::default(),
             demand: settings.filter(|_| watch).map(Demand::new),
             hangups: Hangups::new(pid),
             ending: None,
@@ -223,11 +215,11 @@ impl Supervisor {
         }
         if let Some(terminal) = &self.out.terminal {
             let read = room && self.out.screen_window > 0;
-            let interest = match (read, self.keys.is_empty()) {
-                (true, true) => Interest::Read,
-                (true, false) => Interest::ReadWrite,
-                (false, false) => Interest::Write,
-                (false, true) => return,
+            let interest = match (read, self.typed.is_waiting()) {
+                (true, false) => Interest::Read,
+                (true, true) => Interest::ReadWrite,
+                (false, true) => Interest::Write,
+                (false, false) => return,
             };
             set.add(Key::Terminal, terminal.as_fd(), interest);
         }
@@ -237,6 +229,7 @@ impl Supervisor {
         [
             self.demand.as_ref().filter(|_| self.out.terminal.is_some()).and_then(Demand::next),
             self.ending.as_ref().and_then(Ending::next),
+            self.out.terminal.as_ref().and_then(|_| self.typed.next()),
             self.stdin.next_look(),
         ]
         .into_iter()
@@ -301,8 +294,8 @@ impl Supervisor {
             match protocol::decode_to_agent(kind, payload).map_err(malformed)? {
                 ToAgent::Stdin(data) => self.stdin.receive(data)?,
                 ToAgent::StdinEnd => self.stdin.end(),
-                ToAgent::Keys(data) => self.keys.push(data),
-                ToAgent::KeysEnd => self.keys.push(&[self.end_of_file]),
+                ToAgent::Keys(data) => self.typed.push(data),
+                ToAgent::KeysEnd => self.typed.end(),
                 ToAgent::Resize(size) => {
                     if let Some(master) = &self.out.terminal {
                         let _hung_up = terminal::set_size(master, size);
@@ -386,22 +379,9 @@ impl Supervisor {
     }
 
     fn pass_keys(&mut self) -> io::Result<()> {
-        while let (Some(master), false) = (&self.out.terminal, self.keys.is_empty()) {
-            match fds::write_own(master, self.keys.as_slice())? {
-                Put::Bytes(count) => {
-                    self.keys.consume(count);
-                    self.typed += count;
-                }
-                Put::Full => break,
-                Put::Gone => self.out.terminal = None,
-            }
-        }
-        if self.out.terminal.is_none() {
-            self.keys.clear();
-        }
-        if self.typed >= grant_from(KEYS_WINDOW) {
-            let typed = std::mem::take(&mut self.typed);
-            self.host.send(&FromAgent::Grant(Stream::Keys, typed as u32));
+        self.typed.pass(&mut self.out)?;
+        if let Some(typed) = self.typed.grant() {
+            self.host.send(&FromAgent::Grant(Stream::Keys, typed));
         }
         Ok(())
     }

@@ -112,11 +112,27 @@ impl Screen {
         }
     }
 
-    /// Reads keys.
+    /// Whether keys go to the box now or will, without anybody asking for them.
+    pub fn has_keys(&self) -> bool {
+        matches!(self.state, State::Wanted | State::Taken)
+    }
+
+    /// Reads the keys that are the box's. A terminal that is gone is [`Got::End`], once.
     ///
     /// # Errors
-    /// read(2)'s; a terminal that is gone is [`Got::End`], once.
-    pub fn read_keys(&mut self, keys: &mut Vec<u8>, most: usize) -> io::Result<Got> {
+    /// read(2)'s.
+    pub fn take_keys(&mut self, keys: &mut Vec<u8>, most: usize, hung_up: bool) -> io::Result<Got> {
+        if self.is_taken() {
+            return self.read_keys(keys, most);
+        }
+        if !hung_up {
+            return Ok(Got::Nothing);
+        }
+        self.state = State::Gone;
+        Ok(Got::End)
+    }
+
+    fn read_keys(&mut self, keys: &mut Vec<u8>, most: usize) -> io::Result<Got> {
         let got = self.keys.read(keys, most)?;
         let characters = &self.terminal.before().characters;
         for (key, signal) in [(libc::VINTR, libc::SIGINT), (libc::VQUIT, libc::SIGQUIT)] {
@@ -125,7 +141,7 @@ impl Screen {
             }
         }
         if got == Got::End {
-            self.hang_up();
+            self.state = State::Gone;
         }
         Ok(got)
     }
@@ -134,11 +150,6 @@ impl Screen {
     /// in our process group, a script's shell among them.
     pub fn was_typed(&self, signal: i32) -> bool {
         self.typed_signal == Some(signal)
-    }
-
-    /// Notes that the terminal is gone.
-    pub fn hang_up(&mut self) {
-        self.state = State::Gone;
     }
 
     /// The new size, if it changed.

@@ -46,6 +46,11 @@ impl Settings {
         self.flags[1] & libc::OPOST != 0
     }
 
+    /// Whether keys are handed out by whole lines, and a character for the end of file is one.
+    pub fn is_line_wise(&self) -> bool {
+        self.flags[3] & libc::ICANON != 0
+    }
+
     /// Whether a program waits for single keys or hides what is typed: not the line-editing,
     /// echoing mode that shells leave a terminal in.
     pub fn is_line_mode(&self) -> bool {

@@ -140,6 +140,47 @@ fn a_terminal_without_one_takes_its_keys_from_stdin() {
 }
 
 #[test]
+fn the_end_of_a_stdin_that_is_typed_ends_the_input() {
+    let cat = ["sh", "-c", "cat; echo end"];
+    for mode in ["--mode=agent", "--mode=native"] {
+        let run = |input| with(&["-t", mode], &cat).run_with(input).text();
+        assert_eq!(run(Input::Null), "end\r\n", "{mode}");
+        for (keys, shown) in [("", "end\r\n"), ("ab", "abend\r\n"), ("a\nb\n", "b\r\nend\r\n")] {
+            let text = run(Input::Bytes(keys.into()));
+            assert!(text.ends_with(shown), "{mode}, {keys:?}: {text:?}");
+        }
+        let mut closed = Invocation::new(["bash", "-c", "\"$@\" <&-", "x"]);
+        closed.words.extend(with(&["-t", mode], &cat).words);
+        assert_eq!(closed.run().text(), "end\r\n", "{mode}");
+    }
+}
+
+#[test]
+fn the_end_of_a_stdin_that_is_typed_is_there_for_every_reader() {
+    let run = |command: &[&str], keys: &str| {
+        with(&["-t", "--mode=agent"], command).run_with(Input::Bytes(keys.into()))
+    };
+    let text = run(&["sh", "-c", "cat; cat; sleep 0.3; cat; echo end"], "ab").text();
+    assert!(text.ends_with("abend\r\n"), "{text:?}");
+    // A shell that edits lines reads single keys, and drops an end that was typed before.
+    for keys in ["", "cat\n"] {
+        assert_eq!(run(&["bash", "--norc", "-i"], keys).end, End::Code(0), "{keys:?}");
+    }
+}
+
+#[test]
+fn a_stdin_that_is_typed_may_end_while_stdout_is_a_terminal() {
+    for mode in ["--mode=agent", "--mode=native"] {
+        let text = r#"printf abc | "$@"; echo "status $?""#;
+        let mut script = Invocation::new(["bash", "-c", text, "x"]);
+        script.words.extend(with(&["-t", mode], &["sh", "-c", "cat; echo end"]).words);
+        let mut pty = Pty::start(&script);
+        pty.wait_for("abcend\r\n").wait_for("status 0\r\n");
+        assert_eq!(pty.wait(), End::Code(0), "{mode}");
+    }
+}
+
+#[test]
 fn a_terminal_without_one_has_the_usual_size() {
     let outcome = with(&["-t"], &["stty", "size"]).run();
     assert_eq!(outcome.text(), "24 80\r\n");

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::{NativeRelay, OUT_OF_THE_WAY};
 use crate::incus::websocket::{self, Event};
+use crate::sys::fds::{FdKind, Standard};
 
 impl NativeRelay {
     /// Passes one stream of the daemon's on.
@@ -22,12 +23,19 @@ impl NativeRelay {
             match link.decoder.event()? {
                 Some(Event::Data(data)) => {
                     self.had_output = true;
-                    let count = match output.is_full() {
+                    let mut scratch = Vec::new();
+                    let shown = match &self.screen {
+                        Some(screen) if !screen.is_taken() && is_terminal(Standard::Stdout) => {
+                            screen.filter(data, &mut scratch)
+                        }
+                        _ => data,
+                    };
+                    let count = match output.is_full() || shown.len() < data.len() {
                         true => {
-                            output.push(data);
+                            output.push(shown);
                             data.len()
                         }
-                        false => output.write(data),
+                        false => output.write(shown),
                     };
                     link.decoder.consume(count);
                 }
@@ -71,4 +79,8 @@ impl NativeRelay {
         }
         Ok(())
     }
+}
+
+fn is_terminal(output: Standard) -> bool {
+    output.kind() == FdKind::Terminal
 }

@@ -12,31 +12,41 @@ use crate::sys::fds::Got;
 use crate::sys::signals::{self, Stop};
 use crate::sys::terminal::Size;
 
+/// The end of the input of a new terminal.
+const CTRL_D: u8 = 4;
+
 impl NativeRelay {
+    /// Nothing more comes from here.
     pub(super) fn end_input(&mut self) {
-        websocket::end_of_stream(self.up.outbox.tail());
+        match self.has_terminal {
+            // Incus never makes an end of file of this on a pty: its ^D has to be typed, and right
+            // behind a part of a line the first one only hands that out.
+            true => self.up.data(if self.is_in_line { &[CTRL_D; 2] } else { &[CTRL_D] }),
+            false => websocket::end_of_stream(self.up.outbox.tail()),
+        }
         self.input_is_over = true;
     }
 
-    pub(super) fn pass_up(&mut self, from_keys: bool) -> io::Result<()> {
+    pub(super) fn pass_stdin(&mut self) -> io::Result<()> {
         let mut bytes = Vec::new();
-        let got = match &mut self.screen {
-            Some(screen) if from_keys && screen.is_taken() => {
-                screen.read_keys(&mut bytes, CHUNK)?
+        match self.input.read(&mut bytes, CHUNK)? {
+            Got::Bytes(_) => {
+                self.is_in_line = !matches!(bytes.last(), Some(b'\n' | b'\r' | &CTRL_D));
+                self.up.data(&bytes);
             }
-            Some(_) if from_keys => Got::Nothing,
-            _ => self.input.read(&mut bytes, CHUNK)?,
-        };
-        match got {
-            Got::Bytes(_) => self.up.data(&bytes),
             Got::Nothing => {}
-            // Incus never makes an end of file of this on a pty: its ^D has to be typed.
-            Got::End if self.has_terminal && self.screen.is_none() => {
-                self.up.data(&[4]);
-                self.input_is_over = true;
-            }
-            Got::End if self.has_terminal => self.send_signal(libc::SIGHUP),
             Got::End => self.end_input(),
+        }
+        Ok(())
+    }
+
+    pub(super) fn pass_keys(&mut self, hung_up: bool) -> io::Result<()> {
+        let Some(screen) = &mut self.screen else { return Ok(()) };
+        let mut keys = Vec::new();
+        match screen.take_keys(&mut keys, CHUNK, hung_up)? {
+            Got::Bytes(_) => self.up.data(&keys),
+            Got::Nothing => {}
+            Got::End => self.send_signal(libc::SIGHUP),
         }
         Ok(())
     }

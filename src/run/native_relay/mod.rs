@@ -114,6 +114,8 @@ pub struct NativeRelay {
     down: Vec<(Downlink, Output)>,
     input: Input,
     input_is_over: bool,
+    /// What was sent last is a part of a line.
+    is_in_line: bool,
     screen: Option<Screen>,
     had_output: bool,
     forwarded: Vec<i32>,
@@ -208,6 +210,7 @@ impl NativeRelay {
             down,
             input,
             input_is_over: false,
+            is_in_line: false,
             screen,
             had_output: false,
             forwarded: Vec::new(),
@@ -231,7 +234,8 @@ impl NativeRelay {
         wanted.push(libc::SIGWINCH);
         wanted.retain(|signal| !startup::was_ignored(*signal));
         let mut signals = Signals::catch(&wanted)?;
-        if matches!(self.input, Input::None) && !self.has_terminal {
+        let has_keys = self.screen.as_ref().is_some_and(Screen::has_keys);
+        if matches!(self.input, Input::None) && !has_keys {
             self.end_input();
         }
         let result = self.serve(client, &mut signals);
@@ -345,8 +349,11 @@ impl NativeRelay {
             if echo.any() {
                 self.hear_echo()?;
             }
-            if stdin.any() || keys.any() {
-                self.pass_up(keys.any())?;
+            if stdin.any() {
+                self.pass_stdin()?;
+            }
+            if keys.any() {
+                self.pass_keys(keys.hangup)?;
             }
             if wait.any() {
                 let doing = "waiting for the command's end";

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Outcome, Relay};
-use crate::agent::protocol::{Exited, ToAgent};
+use crate::agent::protocol::{Exited, Fd, ToAgent};
 use crate::deadly::DEADLY;
 use crate::exit::ExitStatus;
 use crate::run::input::Input;
@@ -12,6 +12,21 @@ use crate::run::screen::Screen;
 use crate::sys::fds::Got;
 
 impl Relay<'_> {
+    /// Tells the end of an input that there is nothing of.
+    pub(super) fn end_input_if_none(&mut self) {
+        let is_typed = matches!(self.plan.keyboard, Keyboard::None | Keyboard::Stdin);
+        match &self.input {
+            Input::None if self.plan.request.fds[0] == Fd::Pipe => {
+                self.uplink.send(&ToAgent::StdinEnd);
+            }
+            // Nobody will ever type on the command's terminal.
+            Input::None if is_typed && self.plan.request.terminal.is_some() => {
+                self.uplink.send(&ToAgent::KeysEnd);
+            }
+            _ => {}
+        }
+    }
+
     pub(super) fn pass_stdin(&mut self) -> io::Result<()> {
         if self.plan.keyboard == Keyboard::Stdin {
             let mut keys = Vec::new();
@@ -56,15 +71,7 @@ impl Relay<'_> {
     pub(super) fn pass_keys(&mut self, hung_up: bool) -> io::Result<()> {
         let Some(screen) = &mut self.screen else { return Ok(()) };
         let mut keys = Vec::new();
-        let got = if screen.is_taken() {
-            screen.read_keys(&mut keys, self.uplink.keys_room())?
-        } else if hung_up {
-            screen.hang_up();
-            Got::End
-        } else {
-            Got::Nothing
-        };
-        match got {
+        match screen.take_keys(&mut keys, self.uplink.keys_room(), hung_up)? {
             Got::Bytes(_) => self.uplink.send_keys(&keys),
             Got::Nothing => {}
             Got::End => self.uplink.send(&ToAgent::Hangup),

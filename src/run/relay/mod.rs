@@ -185,7 +185,7 @@ impl<'a> Relay<'a> {
     pub fn run(mut self, request: Request) -> io::Result<Outcome> {
         self.uplink.send(&ToAgent::Request(Box::new(request)));
         self.uplink.flush()?;
-        self.end_stdin_if_none();
+        self.end_input_if_none();
 
         let mut wanted: Vec<i32> = FORWARDED.to_vec();
         wanted.push(libc::SIGWINCH);
@@ -196,12 +196,6 @@ impl<'a> Relay<'a> {
         self.finish(&mut result);
         signals.release();
         result
-    }
-
-    fn end_stdin_if_none(&mut self) {
-        if self.plan.request.fds[0] == Fd::Pipe && matches!(self.input, Input::None) {
-            self.uplink.send(&ToAgent::StdinEnd);
-        }
     }
 
     fn serve(&mut self, signals: &mut Signals) -> io::Result<Outcome> {

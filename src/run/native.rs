@@ -9,6 +9,7 @@ use super::error::{Error, Lost};
 use super::native_relay::{Ended, NativeRelay, Outcome, Streams};
 use super::plan::{Keyboard, Plan};
 use super::session::{Session, broken};
+use crate::agent::protocol::Fd;
 use crate::agent::protocol::desktop::Switch;
 use crate::exit::{self, ExitStatus};
 use crate::incus::types::{Exec, Operation};
@@ -75,7 +76,8 @@ fn request(session: &mut Session<'_>, plan: &Plan, has_terminal: bool) -> Result
     let interactive = match options.tty {
         Tty::Always => true,
         Tty::Never => false,
-        Tty::Auto => plan.is_interactive && has_terminal,
+        // Without keys a person is at one end only.
+        Tty::Auto => plan.is_interactive && has_terminal && plan.request.fds[0] == Fd::Terminal,
     };
     let account = account(session)?;
     let mut environment = BTreeMap::new();
@@ -241,7 +243,7 @@ fn program_ran(session: &mut Session<'_>, request: &Exec, code: u8) -> Result<bo
 impl Plan {
     /// Whether stdin is to be read in a native run.
     pub fn reads_stdin_natively(&self) -> bool {
-        self.keyboard == Keyboard::Stdin || self.request.fds[0] == crate::agent::protocol::Fd::Pipe
+        self.keyboard == Keyboard::Stdin || self.request.fds[0] == Fd::Pipe
     }
 }
 

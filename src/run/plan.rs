@@ -94,7 +94,7 @@ pub fn plan(
     let is_foreground = around.terminal.is_some_and(|terminal| terminal.is_foreground);
     let keyboard = match (has_terminal, around.terminal) {
         (false, _) => Keyboard::None,
-        _ if options.tty == Tty::Always && !is_terminal(0) => Keyboard::Stdin,
+        _ if options.tty == Tty::Always && !is_terminal(0) && !options.no_stdin => Keyboard::Stdin,
         (true, None) => Keyboard::None,
         (true, Some(_)) if is_interactive && is_foreground && !options.no_stdin => Keyboard::AtOnce,
         (true, Some(_)) => Keyboard::OnDemand,
@@ -214,6 +214,8 @@ mod tests {
         assert_eq!(keyboard("x -T dev -- a", [Tty_, Tty_, Tty_], true), Keyboard::None);
         assert_eq!(keyboard("x -t dev -- a", [Pipe, Pipe, Pipe], true), Keyboard::Stdin);
         assert_eq!(keyboard("x -t dev -- a", [Tty_, Pipe, Pipe], true), Keyboard::OnDemand);
+        assert_eq!(keyboard("x -n -t dev -- a", [Pipe, Pipe, Pipe], true), Keyboard::None);
+        assert_eq!(keyboard("x -n -t dev -- a", [Pipe, Tty_, Pipe], true), Keyboard::OnDemand);
         assert_eq!(keyboard("x dev -- a", [Pipe, Pipe, Null], true), Keyboard::None);
     }
 

@@ -209,20 +209,27 @@ fn n_gives_an_empty_stdin_and_leaves_the_callers() {
         let outcome = with(&["-n", mode], &["wc", "-c"]).run_with(input());
         assert_eq!(outcome, Outcome::new(End::Code(0), "0\n"), "{mode}");
     }
-    let mut script =
-        Invocation::new(["bash", "-c", "while read -r l; do \"$@\"; echo \"$l\"; done", "x"]);
-    script.words.extend(with(&["-n"], &["cat"]).words);
-    let outcome = script.run_with(Input::Bytes(b"1\n2\n3\n".to_vec()));
-    assert_eq!(outcome, Outcome::new(End::Code(0), "1\n2\n3\n"));
+    for options in [&["-n"][..], &["-n", "-t"], &["-n", "-t", "--mode=native"]] {
+        let text = "while read -r l; do \"$@\"; echo \"$l\"; done";
+        let mut script = Invocation::new(["bash", "-c", text, "x"]);
+        script.words.extend(with(options, &["cat"]).words);
+        let outcome = script.run_with(Input::Bytes(b"1\n2\n3\n".to_vec()));
+        assert_eq!(outcome, Outcome::new(End::Code(0), "1\n2\n3\n"), "{options:?}");
+    }
 }
 
 #[test]
 fn n_on_a_terminal_leaves_the_keys_to_the_shell() {
-    let mut script = Invocation::new(["bash", "-c", "\"$@\"; read -r x; echo \"read $x\"", "x"]);
-    script.words.extend(with(&["-n"], &["sh", "-c", "cat; echo ready"]).words);
-    let mut pty = Pty::start(&script);
-    pty.wait_for("ready\r\n").send("mine\n");
-    pty.wait_for("read mine\r\n");
+    for options in
+        [&["-n"][..], &["-n", "-t"], &["-n", "--mode=native"], &["-n", "-t", "--mode=native"]]
+    {
+        let text = "\"$@\"; read -r x; echo \"read $x\"";
+        let mut script = Invocation::new(["bash", "-c", text, "x"]);
+        script.words.extend(with(options, &["sh", "-c", "cat; echo ready; sleep 1"]).words);
+        let mut pty = Pty::start(&script);
+        pty.wait_for("ready\r\n").send("mine\n");
+        pty.wait_for("read mine\r\n");
+    }
 }
 
 #[test]

@@ -187,8 +187,13 @@ impl NativeRelay {
             }
         };
         let size = plan.request.terminal.map(|terminal| terminal.size).unwrap_or_default();
-        let keyboard =
-            if plan.keyboard == Keyboard::Stdin { Keyboard::None } else { Keyboard::AtOnce };
+        let keyboard = match plan.keyboard {
+            // Incus does not tell who asks for keys.
+            Keyboard::AtOnce | Keyboard::OnDemand if plan.request.fds[0] == Fd::Terminal => {
+                Keyboard::AtOnce
+            }
+            _ => Keyboard::None,
+        };
         let mut screen = match terminal.filter(|_| has_terminal) {
             Some(terminal) => Some(Screen::new(terminal, keyboard, size)?),
             None => None,

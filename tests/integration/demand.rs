@@ -25,6 +25,16 @@ fn a_pager_behind_a_command_that_goes_on_gets_the_keys(way: Way) {
     assert_eq!(pty.wait(), End::Code(0));
 }
 
+/// It reads them late, as a pager that waits for more to show.
+fn a_key_for_a_program_behind_it_that_wants_single_ones_stays(way: Way) {
+    let behind = r#"stty -icanon -echo; echo ready; sleep 1; read -rn 1 key; echo "key $key""#;
+    let text = format!(r#""$@" sleep 3 | bash -c '{behind}' </dev/tty"#);
+    let mut pty = script(way, &text);
+    pty.wait_for("ready\r\n").send("k");
+    pty.wait_for("key k\r\n");
+    assert_eq!(pty.wait(), End::Code(0));
+}
+
 fn a_menu_in_the_box_picks_a_line_of_the_callers(way: Way) {
     let mut pty = script(
         way,
@@ -74,8 +84,9 @@ fn two_runs_in_a_pipeline_leave_the_keys_to_the_one_that_asks(way: Way) {
 }
 
 in_ways! {
-    a_pager_behind_it_gets_the_keys: Local Agent;
+    a_pager_behind_it_gets_the_keys: Local Native Agent;
     a_pager_behind_a_command_that_goes_on_gets_the_keys: Local Agent;
+    a_key_for_a_program_behind_it_that_wants_single_ones_stays: Local Native Agent;
     a_menu_in_the_box_picks_a_line_of_the_callers: Local Agent;
     a_menu_in_the_box_feeds_a_pipe: Local Agent;
     a_pager_in_the_box_reads_a_pipe_and_the_keys: Local Agent;

@@ -1,19 +1,21 @@
 //! What goes from here to the command of a native run: stdin, keys, signals, sizes.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{CHUNK, NativeRelay};
 use crate::deadly::DEADLY;
 use crate::incus::websocket;
 use crate::run::relay::OLD_PINGS;
 use crate::run::screen::Screen;
-use crate::sys::fds::Got;
+use crate::sys::fds::{Got, Standard};
 use crate::sys::signals::{self, Stop};
-use crate::sys::terminal::Size;
+use crate::sys::terminal::{self, Size};
 
 /// The end of the input of a new terminal.
 const CTRL_D: u8 = 4;
+/// How long a terminal is left alone that another program reads by single keys.
+const LEAVES_KEYS: Duration = Duration::from_millis(100);
 
 impl NativeRelay {
     /// Nothing more comes from here.
@@ -28,6 +30,10 @@ impl NativeRelay {
     }
 
     pub(super) fn pass_stdin(&mut self) -> io::Result<()> {
+        if self.reads_terminal && is_anothers(Standard::Stdin) {
+            self.leaves_keys_until = Some(Instant::now() + LEAVES_KEYS);
+            return Ok(());
+        }
         let mut bytes = Vec::new();
         match self.input.read(&mut bytes, CHUNK)? {
             Got::Bytes(_) => {
@@ -114,4 +120,10 @@ impl NativeRelay {
             size.columns, size.rows
         ));
     }
+}
+
+/// Whether somebody has set the terminal up for single keys, a pager behind us or who runs us: then they
+/// read them. The command, which has no terminal, cannot have.
+fn is_anothers(terminal: Standard) -> bool {
+    terminal::settings(terminal.fd()).is_ok_and(|settings| !settings.is_line_wise())
 }

@@ -114,6 +114,10 @@ pub struct NativeRelay {
     down: Vec<(Downlink, Output)>,
     input: Input,
     input_is_over: bool,
+    /// stdin is a terminal, and the command has none.
+    reads_terminal: bool,
+    /// Until when that terminal is left to another program.
+    leaves_keys_until: Option<Instant>,
     /// What was sent last is a part of a line.
     is_in_line: bool,
     screen: Option<Screen>,
@@ -215,6 +219,8 @@ impl NativeRelay {
             down,
             input,
             input_is_over: false,
+            reads_terminal,
+            leaves_keys_until: None,
             is_in_line: false,
             screen,
             had_output: false,
@@ -304,7 +310,8 @@ impl NativeRelay {
             let patience = [deadline, silence].map(|until| until.filter(|_| !is_held_up));
             let relayed = self.relayed.as_ref().map(Relayed::deadline);
             let given_up = gives_up.map(|(at, _)| at);
-            set.wait(patience.into_iter().chain([relayed, given_up]).flatten().min())?;
+            let others = [relayed, given_up, self.leaves_keys_until];
+            set.wait(patience.into_iter().chain(others).flatten().min())?;
             let [signalled, wait, stdin, keys, control, echo] =
                 [Key::Signals, Key::Wait, Key::Stdin, Key::Keys, Key::ControlIn, Key::Echo]
                     .map(|key| set.ready(key));
@@ -354,6 +361,7 @@ impl NativeRelay {
             if echo.any() {
                 self.hear_echo()?;
             }
+            self.leaves_keys_until.take_if(|until| *until <= Instant::now());
             if stdin.any() {
                 self.pass_stdin()?;
             }
@@ -420,7 +428,7 @@ impl NativeRelay {
         if self.input_is_over || self.up.outbox.len() >= WAITING {
             return;
         }
-        if let Some(fd) = self.input.poll_fd() {
+        if let (Some(fd), None) = (self.input.poll_fd(), self.leaves_keys_until) {
             set.add(Key::Stdin, fd, Interest::Read);
         }
         if let Some((fd, takes_keys)) = self.screen.as_ref().and_then(Screen::poll_fd) {

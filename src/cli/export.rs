@@ -372,12 +372,7 @@ fn list(matches: &ArgMatches, name: Option<&BoxName>) -> Result<ExitCode, Error>
                 continue;
             }
             for user in &record.users {
-                let (kind, what) = user.split_once(':').unwrap_or_default();
-                let what = if kind == "command" {
-                    one.chosen.commands.get(path).map_or(what, |one| &one.command)
-                } else {
-                    what
-                };
+                let (kind, what) = one.named(user);
                 rows.push(
                     [one.name.as_str(), kind, what, &path.to_string_lossy()]
                         .map(printable)

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Command};
 use serde_json::{Value, json};
 
-use super::list::described;
+use super::list::{Exported, described};
 use super::{box_argument, box_name, connect, json_flag, print, print_json, the_instance};
 use crate::agent::protocol::desktop::Switch;
 use crate::boxes::desktop;
@@ -23,7 +23,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let name = box_name(matches)?;
     let mut client = connect(matches)?;
     let there = the_instance(&mut client, &name)?;
-    let mut all = described(&there);
+    let mut all = described(&there, &Exported::read());
     all["options"] = options(&there);
     all["devices"] = json!(there.expanded_devices);
     match matches.get_flag("json") {
@@ -108,6 +108,9 @@ fn text(all: &Value, there: &FullInstance) -> String {
         line(key, &word(&all[key]));
     }
     line("addresses", &there.addresses().join(", "));
+    let exports = all["exports"].as_array().into_iter().flatten();
+    let exports: Vec<&str> = exports.filter_map(|one| one["what"].as_str()).collect();
+    line("exports", &exports.join(", "));
     line("profiles", &there.profiles.join(", "));
     if let Some(options) = all["options"].as_object() {
         for (name, option) in

@@ -1,5 +1,8 @@
 //! `incusbox list`.
+//!
+//! What boxes have on the host is in the host's own list; the daemon is asked nothing more for it.
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
@@ -7,15 +10,17 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::table::table;
-use super::{connect, flag, json_flag, print, print_json};
+use super::{PROGRAM, connect, flag, json_flag, print, print_json};
 use crate::boxes::create::is_half_made;
 use crate::boxes::error::Error;
+use crate::export::manifest::{self, Manifest};
 use crate::incus::objects::FullInstance;
-use crate::message::printable;
+use crate::message::{self, printable};
 
 pub fn define(command: Command) -> Command {
     command
         .about("List boxes")
+        .long_about("List boxes: name, state, image, for how long it has been running, how many programs, commands and services of it are exported to this host (for --json their names), and addresses.")
         .visible_alias("ls")
         .arg(flag("all", "List every instance of the project, boxes or not").short('a'))
         .arg(flag("quiet", "Write names only").short('q'))
@@ -36,24 +41,60 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     }
     found.sort_by(|one, other| one.name.cmp(&other.name));
     if matches.get_flag("json") {
-        print_json(&found.iter().map(described).collect())?;
+        let exported = Exported::read();
+        print_json(&found.iter().map(|one| described(one, &exported)).collect())?;
     } else if matches.get_flag("quiet") {
         print(&lines(found.iter().map(|instance| instance.name.as_str())))?;
     } else {
-        let rows: Vec<_> = found.iter().map(row).collect();
-        print(&table(&["NAME", "STATE", "IMAGE", "ADDRESS", "UP"], &rows))?;
+        let exported = Exported::read();
+        let rows: Vec<_> = found.iter().map(|one| row(one, &exported)).collect();
+        print(&table(&HEADING, &rows))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Addresses come last: there may be many, and where they wrap the rest stays in its columns.
+const HEADING: [&str; 6] = ["NAME", "STATE", "IMAGE", "UP", "EXPORTS", "ADDRESSES"];
+
+/// What boxes have on the host, by Incus's ids of them.
+pub struct Exported(Option<HashMap<String, Vec<(String, String)>>>);
+
+impl Exported {
+    /// Reads the host's list. One that cannot be read is told and hides no box.
+    pub fn read() -> Exported {
+        match manifest::look() {
+            Ok(manifest) => Exported(Some(by_id(&manifest))),
+            Err(source) => {
+                let doing = "reading the list of what is exported";
+                message::say(PROGRAM, format!("warning: {}", Error::Host { doing, source }));
+                Exported(None)
+            }
+        }
+    }
+
+    /// Kind and name of each; `None` when nobody knows.
+    fn of(&self, instance: &FullInstance) -> Option<&[(String, String)]> {
+        let known = self.0.as_ref()?;
+        Some(known.get(instance.uuid()).map_or(&[], Vec::as_slice))
+    }
+}
+
+fn by_id(manifest: &Manifest) -> HashMap<String, Vec<(String, String)>> {
+    // Lists of defaults are of no box.
+    let boxes = manifest.boxes.iter().filter(|one| !one.name.is_empty());
+    let owned = |(kind, what): (&str, &str)| (kind.to_owned(), what.to_owned());
+    boxes.map(|one| (one.uuid.clone(), one.what().into_iter().map(owned).collect())).collect()
 }
 
 fn lines<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.map(|name| format!("{name}\n")).collect()
 }
 
-fn row(instance: &FullInstance) -> Vec<String> {
+fn row(instance: &FullInstance, exported: &Exported) -> Vec<String> {
     let uptime = uptime_seconds(instance).map_or(String::new(), duration);
-    let address = instance.addresses().first().copied().unwrap_or_default().to_owned();
-    [instance.name.clone(), state(instance), image(instance), address, uptime]
+    let exports = exported.of(instance).map_or(String::new(), |all| all.len().to_string());
+    let addresses = instance.addresses().join(", ");
+    [instance.name.clone(), state(instance), image(instance), uptime, exports, addresses]
         .map(|cell| printable(&cell))
         .to_vec()
 }
@@ -97,7 +138,9 @@ fn duration(seconds: i64) -> String {
 }
 
 /// A box as JSON, for `list --json` and `info --json`.
-pub fn described(instance: &FullInstance) -> Value {
+pub fn described(instance: &FullInstance, exported: &Exported) -> Value {
+    let export = |(kind, what): &(String, String)| json!({ "kind": kind, "what": what });
+    let exports = exported.of(instance).map(|all| all.iter().map(export).collect::<Vec<_>>());
     let text = |name: &str| instance.fact(name);
     json!({
         "name": instance.name,
@@ -110,6 +153,7 @@ pub fn described(instance: &FullInstance) -> Value {
         "home": text("home"),
         "shell": text("shell"),
         "addresses": instance.addresses(),
+        "exports": exports,
         "uptime_seconds": uptime_seconds(instance),
         "created_at": instance.created_at,
         "architecture": instance.architecture,

@@ -100,6 +100,21 @@ pub struct Chosen {
     pub services: BTreeSet<ServiceName>,
 }
 
+impl Exports {
+    /// What has files on the host: kind and name of each, once.
+    pub fn what(&self) -> BTreeSet<(&str, &str)> {
+        let users = self.files.values().flat_map(|record| &record.users);
+        users.map(|user| self.named(user)).collect()
+    }
+
+    /// Kind and name of what a file is for. A command is called as in the box, not by its shim.
+    pub fn named<'a>(&'a self, user: &'a str) -> (&'a str, &'a str) {
+        let (kind, what) = user.split_once(':').unwrap_or_default();
+        let shimmed = self.chosen.commands.get(Path::new(what)).filter(|_| kind == "command");
+        (kind, shimmed.map_or(what, |shimmed| &shimmed.command))
+    }
+}
+
 impl Chosen {
     /// Whether `all` means this program, by its id and its name without a language.
     pub fn all_means(&self, id: &str, name: &str) -> bool {
@@ -317,6 +332,24 @@ impl Manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_box_has_is_told_once_and_a_command_as_it_is_called_there() {
+        let record = |users: &[&str]| Record {
+            users: users.iter().map(|user| (*user).to_owned()).collect(),
+            ..Record::default()
+        };
+        let shim = PathBuf::from("/home/u/bin/rg");
+        let mut exports = Exports::default();
+        let shimmed = Shimmed { command: "ripgrep".to_owned(), sudo: false };
+        exports.chosen.commands.insert(shim.clone(), shimmed);
+        exports.files.insert(shim, record(&["command:/home/u/bin/rg"]));
+        exports.files.insert("/d/man/man1/rg.1".into(), record(&["command:/home/u/bin/rg"]));
+        exports.files.insert("/d/a.desktop".into(), record(&["app:a.desktop"]));
+        exports.files.insert("/d/a.png".into(), record(&["app:a.desktop", "app:b.desktop"]));
+        let told = [("app", "a.desktop"), ("app", "b.desktop"), ("command", "ripgrep")];
+        assert_eq!(exports.what(), told.into());
+    }
 
     #[test]
     fn a_list_of_before_is_read_and_written_as_it_was() {

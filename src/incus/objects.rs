@@ -134,6 +134,9 @@ pub struct Interface {
     /// Its addresses.
     #[serde(default, deserialize_with = "null_is_default")]
     pub addresses: Vec<Address>,
+    /// What the host calls the other end; empty for what the instance made itself.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub host_name: String,
 }
 
 /// An address of an interface.
@@ -178,13 +181,17 @@ impl FullInstance {
         (!value.is_empty()).then_some(value)
     }
 
-    /// Its addresses that others can reach, IPv4 first.
+    /// Its addresses that others may reach, IPv4 first. Those of bridges that it made itself, as
+    /// docker does, come last.
     pub fn addresses(&self) -> Vec<&str> {
         let network = self.state.as_ref().and_then(|state| state.network.as_ref());
-        let all = network.into_iter().flat_map(|all| all.values()).flat_map(|one| &one.addresses);
-        let mut found: Vec<&Address> = all.filter(|address| address.scope == "global").collect();
-        found.sort_by_key(|address| address.family != "inet");
-        found.into_iter().map(|address| address.address.as_str()).collect()
+        let all = network.into_iter().flat_map(|all| all.values());
+        let all = all.flat_map(|one| {
+            one.addresses.iter().map(|address| (one.host_name.is_empty(), address))
+        });
+        let mut found: Vec<_> = all.filter(|(_, address)| address.scope == "global").collect();
+        found.sort_by_key(|(is_own, address)| (*is_own, address.family != "inet"));
+        found.into_iter().map(|(_, address)| address.address.as_str()).collect()
     }
 }
 
@@ -209,14 +216,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_those_that_others_can_reach_with_ipv4_first() {
+    fn addresses_are_those_that_others_can_reach_first_with_ipv4_before_the_rest() {
         let told = r#"{"name":"a","status":"Running","state":{"network":{
-            "eth0":{"addresses":[{"family":"inet6","address":"fd42::1","scope":"global"},
+            "docker0":{"host_name":"","addresses":[
+                                 {"family":"inet","address":"172.17.0.1","scope":"global"}]},
+            "eth0":{"host_name":"veth1","addresses":[{"family":"inet6","address":"fd42::1","scope":"global"},
                                  {"family":"inet6","address":"fe80::1","scope":"link"},
                                  {"family":"inet","address":"10.0.0.2","scope":"global"}]},
             "lo":{"addresses":[{"family":"inet","address":"127.0.0.1","scope":"local"}]}}}}"#;
         let instance: FullInstance = serde_json::from_str(told).expect("an instance");
-        assert_eq!(instance.addresses(), ["10.0.0.2", "fd42::1"]);
+        assert_eq!(instance.addresses(), ["10.0.0.2", "fd42::1", "172.17.0.1"]);
         let stopped = r#"{"name":"a","status":"Stopped","config":null,"devices":null,"profiles":null,
             "expanded_config":null,"expanded_devices":null,"state":{"network":null,"memory":null}}"#;
         let instance: FullInstance = serde_json::from_str(stopped).expect("an instance");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::listed::the_list_tells_the_program;
 use crate::support::{Name, Outcome, Scratch, command, finish, incus, incusbox, run};
 
 /// Programs that write down how they were called, and their entries.
@@ -168,6 +169,7 @@ fn a_program_of_a_box_is_a_program_of_the_host() {
     let apps = desktop.incusbox(&["apps", &name, "--json"]).succeeds();
     let apps: Value = serde_json::from_str(&apps.stdout).expect("JSON");
     assert_eq!(apps[0]["exported"], "org.test.Edit.desktop");
+    the_list_tells_the_program(&desktop, &name, "org.test.Edit.desktop");
 
     // A picture that another program has too, by another name.
     desktop.export(&name, &["--app", "hidden"]).succeeds();

@@ -24,6 +24,7 @@ mod gpu;
 mod hosts;
 mod isolated;
 mod lifecycle;
+mod listed;
 mod messages;
 mod nested;
 mod packages;

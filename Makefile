@@ -37,6 +37,7 @@ PAGES      := incusbox-run.1 incusbox.1 $(addsuffix .1,$(addprefix incusbox-,cre
 INSTALLED  := $(addprefix $(BINDIR)/,incusbox-run incusbox $(LINKS)) $(LIBEXECDIR)/incusbox-agent \
               $(addprefix $(MANDIR)/,$(PAGES)) $(addprefix $(UNITDIR)/,$(UNITS) $(WANTED)) \
               $(foreach name,incusbox-run incusbox,$(BASHDIR)/$(name) $(ZSHDIR)/_$(name) $(FISHDIR)/$(name).fish) \
+              $(foreach name,$(LINKS),$(BASHDIR)/$(name) $(FISHDIR)/$(name).fish) \
               $(addprefix $(DOCDIR)/,LICENSE-MIT LICENSE-APACHE README.md CHANGELOG.md)
 
 FUZZ_SECONDS ?= 15
@@ -92,8 +93,10 @@ install:
 	install -m 755 $(TARGET)/package/incusbox-agent $(DESTDIR)$(LIBEXECDIR)/incusbox-agent
 	install -m 644 $(addprefix $(TARGET)/package/man/,$(PAGES)) $(DESTDIR)$(MANDIR)
 	install -m 644 $(addprefix $(TARGET)/package/bash/,incusbox-run incusbox) $(DESTDIR)$(BASHDIR)
+	@# bash looks for a file of the command's name, zsh into the first line of each.
+	for link in $(LINKS); do ln -sf incusbox $(DESTDIR)$(BASHDIR)/$$link; done
 	install -m 644 $(addprefix $(TARGET)/package/zsh/,_incusbox-run _incusbox) $(DESTDIR)$(ZSHDIR)
-	install -m 644 $(addprefix $(TARGET)/package/fish/,incusbox-run.fish incusbox.fish) $(DESTDIR)$(FISHDIR)
+	install -m 644 $(patsubst %,$(TARGET)/package/fish/%.fish,incusbox-run incusbox $(LINKS)) $(DESTDIR)$(FISHDIR)
 	for unit in $(UNITS); do sed 's|@BINDIR@|$(BINDIR)|' systemd-user/$$unit >$(DESTDIR)$(UNITDIR)/$$unit; done
 	chmod 644 $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS))
 	@# They are there for every user from the next login on.

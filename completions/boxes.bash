@@ -30,8 +30,8 @@ _incusbox_run() {
         -*) _incusbox__run "$1" "$current" "$3" ;;
         *)
             local words=--
-            [ -n "$box" ] || words=$(INCUS_PROJECT=${project:-$INCUS_PROJECT} \
-                incus list --format csv --columns n 2>/dev/null </dev/null)
+            [ -n "$box" ] || words=$(INCUS_PROJECT=${project:-${INCUS_PROJECT-}} \
+                incusbox list --quiet 2>/dev/null </dev/null)
             mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
             ;;
     esac

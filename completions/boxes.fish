@@ -1,19 +1,4 @@
 
-# Written by hand: the name of the box, asked of the daemon.
-function __incusbox_boxes
-    set -l words (commandline -opc)
-    set -l project $INCUS_PROJECT
-    for position in (seq (count $words))
-        switch $words[$position]
-            case --project
-                set project $words[(math $position + 1)]
-            case '--project=*'
-                set project (string replace -- --project= '' $words[$position])
-        end
-    end
-    INCUS_PROJECT=$project incus list --format csv --columns n 2>/dev/null </dev/null
-end
-
 # Whether the word at the cursor is the box: no `--` and no box before it.
 function __incusbox_wants_box
     set -l words (commandline -opc)

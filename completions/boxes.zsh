@@ -1,9 +1,16 @@
-# Written by hand: the name of the box, asked of the daemon.
+# Written by hand: the names of boxes, asked of the daemon; in the project that the line names.
 _incusbox_boxes() {
-    local project=$INCUS_PROJECT
-    # Filled by _arguments from what stands on the line already.
-    project=${opt_args[--project]:-$project}
+    local project=$INCUS_PROJECT at all=
+    for ((at = 2; at < $#typed; at++)); do
+        case $typed[at] in
+            --) break ;;
+            --project) project=$typed[at+1] ;;
+            --project=*) project=${typed[at]#--project=} ;;
+        esac
+    done
+    [[ $words[1] != adopt ]] || all=--all
     local -a boxes
-    boxes=(${(f)"$(INCUS_PROJECT=$project incus list --format csv --columns n 2>/dev/null </dev/null)"})
+    boxes=(${(f)"$(INCUS_PROJECT=$project incusbox list --quiet $all 2>/dev/null </dev/null)"})
     _describe -t boxes box boxes
 }
+

@@ -19,6 +19,13 @@ const PAGE: &str = include_str!("../../man/incusbox-run.1.in");
 const BASH: &str = include_str!("../../completions/boxes.bash");
 const ZSH: &str = include_str!("../../completions/boxes.zsh");
 const FISH: &str = include_str!("../../completions/boxes.fish");
+const FISH_NAMES: &str = include_str!("../../completions/names.fish");
+/// By one of its other names, `incusbox-enter`, all is as with the subcommand.
+const ZSH_CALLED_AS: &str = r#"    if [[ $service == incusbox-* ]]; then
+        words=(incusbox "${service#incusbox-}" "${(@)words[2,-1]}")
+        (( CURRENT += 1 ))
+    fi
+"#;
 const INCUSBOX_PAGE: &str = include_str!("../../man/incusbox.1.in");
 const INCUSBOX_BASH: &str = include_str!("../../completions/incusbox.bash");
 const INCUSBOX_FISH: &str = include_str!("../../completions/incusbox.fish");
@@ -43,12 +50,16 @@ fn write_all(directory: &Path) -> io::Result<()> {
     let mut files = vec![
         ("man/incusbox-run.1".to_owned(), page()?),
         ("bash/incusbox-run".to_owned(), generated(Shell::Bash, run())? + BASH),
-        ("zsh/_incusbox-run".to_owned(), zsh(run(), "The box to run in")?),
-        ("fish/incusbox-run.fish".to_owned(), generated(Shell::Fish, run())? + FISH),
-        ("bash/incusbox".to_owned(), generated(Shell::Bash, cli::shown())? + INCUSBOX_BASH),
-        ("zsh/_incusbox".to_owned(), zsh(cli::shown(), "The box")?),
-        ("fish/incusbox.fish".to_owned(), generated(Shell::Fish, cli::shown())? + INCUSBOX_FISH),
+        ("zsh/_incusbox-run".to_owned(), zsh(run(), &["The box to run in"])?),
+        ("fish/incusbox-run.fish".to_owned(), fish(run(), FISH)?),
+        ("bash/incusbox".to_owned(), bash()?),
+        ("zsh/_incusbox".to_owned(), zsh(cli::shown(), &["The box", "The boxes", ":BOX"])?),
+        ("fish/incusbox.fish".to_owned(), fish(cli::shown(), INCUSBOX_FISH)?),
     ];
+    files.extend(cli::LINKS.map(|link| {
+        let wraps = format!("complete -c incusbox-{link} --wraps 'incusbox {link}'\n");
+        (format!("fish/incusbox-{link}.fish"), wraps)
+    }));
     files.extend(incusbox_pages()?);
     for (name, content) in files {
         let path = directory.join(name);
@@ -146,14 +157,40 @@ fn generated(shell: Shell, command: Command) -> io::Result<String> {
     String::from_utf8(out).map_err(io::Error::other)
 }
 
-/// zsh: one function must do all, so the action for the box is changed in the generated one.
-fn zsh(command: Command, about: &str) -> io::Result<String> {
-    let script = generated(Shell::Zsh, command)?;
-    let default = format!("{about}:_default");
-    let script = match script.contains(&default) {
-        true => script.replace(&default, &format!("{about}:_incusbox_boxes")),
-        false => return Err(io::Error::other(format!("`{default}` is nowhere to be replaced"))),
-    };
+/// The names that incusbox is called by as one of its subcommands.
+fn links() -> String {
+    cli::LINKS.map(|link| format!("incusbox-{link}")).join(" ")
+}
+
+fn bash() -> io::Result<String> {
+    Ok(generated(Shell::Bash, cli::shown())? + &put(INCUSBOX_BASH, "@LINKS@", &links())?)
+}
+
+fn fish(command: Command, own: &str) -> io::Result<String> {
+    Ok(generated(Shell::Fish, command)? + FISH_NAMES + own)
+}
+
+/// zsh: one function must do all, so the action for boxes, by what these are called, is changed in
+/// the generated one, and what it begins with.
+fn zsh(command: Command, boxes: &[&str]) -> io::Result<String> {
+    let name = command.get_name().to_owned();
+    let mut script = generated(Shell::Zsh, command)?;
+    for about in boxes {
+        let default = format!("{about}:_default'");
+        script = put(&script, &default, &format!("{about}:_incusbox_boxes'"))?;
+    }
+    let head = format!("\n_{name}() {{\n");
+    let mut begin = format!("{head}    local -a typed\n    typed=(\"${{(@)words}}\")\n");
+    if name == "incusbox" {
+        begin.push_str(ZSH_CALLED_AS);
+        // One that may be left out would be offered together with what can stand in its place.
+        script = put(&script, "'::box -- ", "':box -- ")?;
+        for names in ["#compdef incusbox\n", "    compdef _incusbox incusbox\n"] {
+            let all = format!("{} {}\n", names.trim_end(), links());
+            script = put(&script, names, &all)?;
+        }
+    }
+    let script = put(&script, &head, &begin)?;
     // Directly behind the `#compdef` line, which must be the first.
     let (first, rest) =
         script.split_once('\n').ok_or_else(|| io::Error::other("no zsh completion"))?;

@@ -79,6 +79,9 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { name: "session", define: session::define, run: session::run },
 ];
 
+/// Those that are installed as `incusbox-NAME` too.
+pub const LINKS: [&str; 5] = ["create", "enter", "export", "list", "rm"];
+
 /// The whole command line.
 pub fn definition() -> Command {
     defined(|_| true)

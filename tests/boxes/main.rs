@@ -13,6 +13,7 @@ mod adopt;
 mod apps;
 mod broken;
 mod commands;
+mod completion;
 mod create;
 mod daemon;
 mod desktop;

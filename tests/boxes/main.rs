@@ -31,4 +31,5 @@ mod nested;
 mod packages;
 mod share;
 mod torn;
+mod upgrade;
 mod watch;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Name, command, finish, home, image, incus, incusbox};
+use crate::support::{Name, Scratch, command, finish, home, image, incus, incusbox};
 
 fn own_ids() -> (u32, u32) {
     (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw())
@@ -340,4 +340,22 @@ fn a_copy_gets_nothing_of_what_it_shall_not_have() {
     }
     incusbox(&["set", &second, "themes=off"]).succeeds();
     assert_eq!(devices(&second).trim(), "");
+}
+
+/// What the box's root does to files while they are looked at is as if a file system lied about them.
+#[test]
+fn a_home_in_which_files_have_other_owners_is_found_at_once_and_no_box_is_left() {
+    let shown = Scratch::new("owners");
+    let name = Name::new("owners");
+    let probes = home().join(".incusbox-probe-*").display().to_string();
+    let program = format!("alarm 120; while (1) {{ chown 1, 1, glob \"{probes}\" }}");
+    let hook = format!("setsid perl -e '{program}' </dev/null >/dev/null 2>&1 &");
+    let place = shown.path("");
+    let words = ["--home", place.trim_end_matches('/'), "--init-hook", &hook];
+    let told = incusbox(&[&["create", &name, "--image", &image()][..], &words].concat());
+    told.fails(1, &["files in `", "have the owner 1", &format!("where {}", own_ids().0), "doctor"]);
+    assert!(!name.exists());
+    let left = std::fs::read_dir(&place).expect("a directory");
+    let left: Vec<_> = left.map(|one| one.expect("an entry").file_name()).collect();
+    assert!(!left.iter().any(|one| one.to_string_lossy().contains("probe")), "{left:?}");
 }

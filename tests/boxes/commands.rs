@@ -27,8 +27,7 @@ END"#;
 fn a_command_brings_its_manual_page_and_completions() {
     let desktop = Desktop::new("export-beside");
     let name = Name::create("beside", &["--home", "none"]);
-    if name.root("apt-get update --quiet=2").status != Some(0) {
-        eprintln!("not tested: boxes of this machine reach no packages");
+    if !name.reaches_packages() {
         return;
     }
     name.root(TOOL).succeeds();

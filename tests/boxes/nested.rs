@@ -1,6 +1,6 @@
 //! Containers inside a box.
 
-use crate::support::{Name, incus, incusbox};
+use crate::support::{Name, Scratch, command, incus, incusbox, run};
 
 #[test]
 fn a_box_is_ready_for_containers() {
@@ -36,16 +36,34 @@ echo "buildah: $(podman run --rm local/built /bin/cat /built)"
 skopeo copy --quiet containers-storage:localhost/local/built dir:/tmp/copied && echo "skopeo: $(test -e /tmp/copied/manifest.json && echo copied)"
 "#;
 
+/// Takes the images out of a home on the host, where their owners are nobody that the user could
+/// remove files of.
+struct Images<'a>(&'a Name);
+
+impl Drop for Images<'_> {
+    fn drop(&mut self) {
+        let _left_in_the_home = self.0.root("rm -rf /home/*/.local/share/containers");
+    }
+}
+
 #[test]
 fn podman_docker_buildah_and_skopeo_work_in_a_box_before_and_after_a_restart() {
-    let packages = "podman slirp4netns uidmap docker.io buildah skopeo busybox-static";
+    let packages = "podman slirp4netns uidmap docker.io buildah skopeo busybox-static locales";
     let options: Vec<&str> = packages.split(' ').flat_map(|name| ["--package", name]).collect();
-    let name = Name::create("engines", &["--home", "none"]);
-    if name.root("apt-get update --quiet=2").status != Some(0) {
-        eprintln!("not tested: boxes of this machine reach no packages");
+    // Rootless images in a directory of the host's.
+    let home = Scratch::new("engines");
+    let home = home.path("");
+    let home = ["--home", home.trim_end_matches('/')];
+    let name = Name::create("engines", &home);
+    if !name.reaches_packages() {
         return;
     }
-    incusbox(&[&["adopt", "--yes", &name, "--home", "none"], &options[..]].concat()).succeeds();
+    let _images = Images(&name);
+    let words = [&["adopt", "--yes", &name], &home[..], &options[..]].concat();
+    let mut adopt = command("incusbox", &words);
+    adopt.env_remove("LC_ALL").env("LANG", "de_DE.UTF-8");
+    run(adopt).succeeds();
+    the_language_is_the_hosts(&name);
     let expected =
         "podman as user: 0 1\npodman as root: 0 1\ndocker: 0 1\nbuildah: built\nskopeo: copied\n";
     let told = name.sh(ENGINES);
@@ -54,4 +72,12 @@ fn podman_docker_buildah_and_skopeo_work_in_a_box_before_and_after_a_restart() {
     let again = "podman run --rm local/built /bin/cat /built; sudo docker run --rm bb /bin/id -u";
     let told = name.sh(again);
     assert_eq!(told.stdout, "built\n0\n", "{told:#?}");
+    the_language_is_the_hosts(&name);
+}
+
+/// A locale that the box had no more of than its source, which a package brought.
+fn the_language_is_the_hosts(name: &Name) {
+    let told =
+        name.root("su - \"$(id -nu $(stat -c %u /home/*))\" -c 'echo $LANG; date -u -d @0 +%A'");
+    assert_eq!(told.stdout, "de_DE.UTF-8\nDonnerstag\n", "{told:#?}");
 }

@@ -1,6 +1,7 @@
 //! Running `incusbox`, and boxes that go away.
 
 use std::io::Read;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -171,6 +172,22 @@ impl Name {
     pub fn root(&self, script: &str) -> Outcome {
         let words = ["--root", "--cwd", "/", self, "--", "sh", "-c", script];
         run(command("incusbox-run", &words))
+    }
+
+    /// Whether packages can be had in the box; that they cannot is said. It is a failure where the
+    /// machine itself reaches the place that they come from.
+    pub fn reaches_packages(&self) -> bool {
+        let told = self.root("apt-get update --quiet=2");
+        if told.status == Some(0) {
+            return true;
+        }
+        let source = self
+            .root("sed -n 's|.*http://\\([^/ ]*\\)/.*|\\1|p' /etc/apt/sources.list | head -n 1");
+        let source = source.succeeds().stdout.trim().to_owned();
+        let place = if source.contains(':') { source } else { format!("{source}:80") };
+        assert!(TcpStream::connect(&place).is_err(), "{place} answers the host: {told:#?}");
+        eprintln!("not tested: boxes of this machine reach no packages, nor does it");
+        false
     }
 
     /// Whether there is an instance of this name.

@@ -2,9 +2,7 @@
 //!
 //! Until the end the instance says of itself `user.incusbox.state=creating TOKEN`. Whatever goes
 //! wrong before, a signal too, removes it again. What a killed `incusbox` left behind is known by
-//! that state and a lock that nobody holds, and is removed by the next `create` of that name.
-
-use std::time::{Duration, Instant};
+//! that state, whose token tells that its maker is dead, and is removed by the next `create` of that name.
 
 use serde_json::{Value, json};
 
@@ -13,8 +11,10 @@ use super::copy;
 use super::desktop;
 use super::error::Error;
 use super::gpu;
+use super::half_made::{self, CLEANING, PAUSE};
 use super::host::{self, HostUser, Machine};
 use super::lock::Lock;
+use super::maker::Maker;
 use super::nesting::{self, Allowed, NESTED, ensure_profile};
 use super::network;
 use super::nvidia;
@@ -29,11 +29,6 @@ use crate::incus::{self, Client};
 use crate::names::BoxName;
 use crate::run::agent_file::AgentFile;
 use crate::sys::signals::Signals;
-
-/// How long removing a half-made box may take.
-const CLEANING: Duration = Duration::from_secs(60);
-/// Between two tries of it.
-const PAUSE: Duration = Duration::from_millis(300);
 
 /// How often the instance is tried to be made: without its profile, over what a dead try left.
 const TRIES: usize = 4;
@@ -172,7 +167,9 @@ impl Creation<'_> {
         let name = self.name.as_str();
         let lock = Lock::take(self.client.project(), name);
         let lock = lock.map_err(|source| Error::Host { doing: "making a lock file", source })?;
-        let Some(_lock) = lock else { return Err(Error::BeingMade { name: name.to_owned() }) };
+        let Some(_lock) = lock else {
+            return Err(Error::BeingMade { name: name.to_owned(), is_known: true });
+        };
         let (mapping, warning) = mapping(self.user, self.settings, self.allowed())?;
         let intercepting = nesting::warning(self.settings.intercept, Machine::here());
         for warning in warning.into_iter().chain(intercepting) {
@@ -182,8 +179,8 @@ impl Creation<'_> {
         if self.settings.network == Network::Isolated {
             network::ensure_isolated(self.client)?;
         }
-        let token = token();
-        let mine = format!("{CREATING} {token}");
+        let maker = Maker::this();
+        let (token, mine) = (maker.to_string(), half_made::state(&maker));
         let wanted = self.wanted(mapping, profile, &token);
         let request = self.instance(&wanted);
         let switches = wanted.switches();
@@ -283,20 +280,16 @@ impl Creation<'_> {
             }
             let name = self.name.as_str().to_owned();
             let Some(there) = self.what_is_left(&name) else { return Err(source.into()) };
-            let state = there.fact("state").unwrap_or_default().to_owned();
-            if state == mine {
+            if there.fact("state") == Some(mine) {
                 let log = self.client.start_log(&name);
                 return Err(Error::Start { name, source, log, is_new: true });
             }
-            if !is_half_made(&there) {
-                return Err(Error::Exists { name, is_box: there.is_box() });
-            }
-            // The lock is ours, so its maker is dead.
+            half_made::take_over(self.client, &there, mine)?;
             self.progress.step("removing what an earlier try left");
-            self.remove_half_made(&state);
+            self.remove_half_made(mine);
         }
         let name = self.name.as_str().to_owned();
-        Err(Error::BeingMade { name })
+        Err(Error::BeingMade { name, is_known: true })
     }
 
     /// The instance that could not be made, if there is one. Right after a failed start the daemon may
@@ -379,32 +372,14 @@ impl Creation<'_> {
         Ok(result)
     }
 
-    /// Removes the instance if its state is still `mine`. Incus may be busy with it for a while.
+    /// Removes the instance if its state is still `mine`.
     fn remove_half_made(&mut self, mine: &str) {
-        let deadline = Instant::now() + CLEANING;
-        while Instant::now() < deadline {
-            let Ok(mut client) = Client::connect(self.client.project().map(str::to_owned)) else {
-                return;
-            };
-            // An operation that makes it may not have come to its name yet; and when it fails it
-            // would take away whatever has its name by then.
-            for operation in client.operations_on(self.name.as_str()).unwrap_or_default() {
-                let _gone_with_it = client.wait("waiting for Incus", &operation, CLEANING);
-            }
-            match client.full_instance(self.name.as_str()) {
-                Ok(there) if there.fact("state") == Some(mine) => {
-                    let _next_round = remove(&mut client, &there);
-                }
-                Ok(_) => return,
-                Err(error) if error.code() == Some(404) => return,
-                Err(_) => {}
-            }
-            std::thread::sleep(PAUSE);
-        }
         let name = self.name.as_str();
-        self.progress.warning(&format!(
-            "the half-made box `{name}` could not be removed\nremove it: incus delete --force {name}"
-        ));
+        if !half_made::clear(self.client, name, mine) {
+            self.progress.warning(&format!(
+                "the half-made box `{name}` could not be removed\nremove it: incus delete --force {name}"
+            ));
+        }
     }
 }
 
@@ -424,10 +399,4 @@ pub fn remove(client: &mut Client, there: &FullInstance) -> Result<(), incus::Er
 /// Whether an instance is a box that was never finished.
 pub fn is_half_made(instance: &FullInstance) -> bool {
     instance.fact("state").is_some_and(|state| state.starts_with(CREATING))
-}
-
-/// Something that no other try has.
-fn token() -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    format!("{}-{:x}", std::process::id(), now.map_or(0, |now| now.as_nanos()))
 }

@@ -35,8 +35,8 @@ pub enum Error {
     NotABox { name: String },
     /// There is an instance of this name.
     Exists { name: String, is_box: bool },
-    /// Somebody else is making a box of this name.
-    BeingMade { name: String },
+    /// Somebody else is making a box of this name, or may be, where that cannot be known.
+    BeingMade { name: String, is_known: bool },
     /// An instance shows something else at a path.
     OtherDisk { name: String, device: String, path: String, source: String, read_only: bool },
     /// An instance did not become a box.
@@ -132,7 +132,11 @@ impl fmt::Display for Error {
                 f,
                 "there is an instance `{name}` already, which is not a box of incusbox; nothing was changed\ntake another name, or make it a box: incusbox adopt {name}"
             ),
-            Error::BeingMade { name } => write!(
+            Error::BeingMade { name, is_known: false } => write!(
+                f,
+                "the box `{name}` is half made by an incusbox of another machine, container or version, which may be at work; nothing was changed\nif it is not: incus delete --force {name}"
+            ),
+            Error::BeingMade { name, is_known: true } => write!(
                 f,
                 "another incusbox is making the box `{name}` at this moment\nwait for it: incusbox list"
             ),

@@ -1,4 +1,7 @@
 //! One maker at a time for a box: a lock that goes with its holder, however that ends.
+//!
+//! It holds among the programs of one login, and spares them work. Others have directories of their
+//! own; what keeps all from each other's boxes is the maker's mark on the instance (`maker`).
 
 use std::fs::{File, OpenOptions};
 use std::io;

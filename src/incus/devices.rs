@@ -100,6 +100,37 @@ impl Client {
         self.call::<IgnoredAny>(doing, "PATCH", &target, body.as_bytes()).map(|_| ())
     }
 
+    /// Sets a key of an instance's configuration to `new` if it is `old`, whoever else changes it
+    /// meanwhile. Returns whether it was.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with code 404 when there is none of this name, and everything else there.
+    #[cfg(feature = "cli")]
+    pub fn exchange(&mut self, name: &str, key: &str, old: &str, new: &str) -> Result<bool, Error> {
+        let doing = "changing the box";
+        let target = self.target(&format!("/1.0/instances/{name}"), "");
+        let body = json!({ "config": { key: new } }).to_string();
+        let until = Instant::now() + RIVALRY;
+        loop {
+            let told = self.told(name)?;
+            let present = told.fields.get("config").and_then(|config| config.get(key)?.as_str());
+            if present != Some(old) {
+                return Ok(false);
+            }
+            let mut headers = vec![("Content-Type", "application/json")];
+            headers.extend(told.etag.as_deref().map(|etag| ("If-Match", etag)));
+            self.send(doing, &http::request("PATCH", &target, &headers, body.as_bytes()))?;
+            let response = self.receive(doing, PATIENCE)?;
+            match decode::<IgnoredAny>(doing, &response) {
+                Ok(_) => return Ok(true),
+                Err(error) if error.code() == Some(CHANGED_MEANWHILE) && Instant::now() < until => {
+                    std::thread::sleep(PAUSE);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Takes those devices of an instance away that `select` names, whoever else changes it
     /// meanwhile. Returns their names, and whether the instance runs.
     ///

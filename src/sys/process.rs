@@ -269,11 +269,44 @@ pub fn all_processes() -> Vec<ProcessFacts> {
         .collect()
 }
 
-fn facts(pid: i32) -> Option<ProcessFacts> {
+/// What of a process can be seen from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// It began so many ticks after the machine.
+    Since(u64),
+    /// There is none, or only what its parent has not asked about yet.
+    Over,
+    /// There is one, and more is not shown (`hidepid=` of proc(5)).
+    Hidden,
+}
+
+/// Whether there is a process of this id, and since when.
+pub fn lifetime(pid: i32) -> Lifetime {
+    if let Some(stat) = stat(pid) {
+        let mut fields = stat.split_ascii_whitespace();
+        // The fields from the third on; the time is the 22nd (proc_pid_stat(5)).
+        return match (fields.next(), fields.nth(18).and_then(|ticks| ticks.parse().ok())) {
+            (Some("Z" | "X"), _) => Lifetime::Over,
+            (_, Some(ticks)) => Lifetime::Since(ticks),
+            _ => Lifetime::Hidden,
+        };
+    }
+    match nix::sys::signal::kill(Pid::from_raw(pid), None) {
+        Err(nix::errno::Errno::ESRCH) => Lifetime::Over,
+        _ => Lifetime::Hidden,
+    }
+}
+
+/// What /proc/PID/stat says behind the name.
+fn stat(pid: i32) -> Option<String> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything, also spaces and parentheses.
     let after_name = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(&stat[after_name + 1..]).ok()?;
+    String::from_utf8(stat[after_name + 1..].to_vec()).ok()
+}
+
+fn facts(pid: i32) -> Option<ProcessFacts> {
+    let rest = stat(pid)?;
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?;
     if state == "Z" {

@@ -1,12 +1,12 @@
 //! A box is the user's own: identity, home, root, packages, hooks; and a failure leaves nothing.
 
 use std::os::unix::fs::MetadataExt;
-use std::process::Stdio;
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Name, Scratch, command, finish, home, image, incus, incusbox};
+use crate::support::{Name, Scratch, command, finish, home, image, incus, incusbox, run};
 
 fn own_ids() -> (u32, u32) {
     (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw())
@@ -250,6 +250,75 @@ fn a_create_that_was_killed_is_made_anew_by_the_next() {
         finish(&create, child);
         incusbox(&["create", &name, "--image", &image(), "--home", "none"]).succeeds();
         assert_eq!(name.sh("echo works").succeeds().stdout, "works\n");
+    }
+}
+
+/// `create` as another user or cron runs it: with other directories for its lock.
+fn create_elsewhere(directory: &str, name: &Name, words: &[&str]) -> Command {
+    let image = image();
+    let words = [&["create", name, "--image", &image, "--home", "none"], words].concat();
+    let mut create = command("incusbox", &words);
+    create.env("XDG_RUNTIME_DIR", directory).env("XDG_STATE_HOME", directory);
+    create
+}
+
+fn state(name: &Name) -> String {
+    incus(&["config", "get", name, "user.incusbox.state"]).stdout.trim().to_owned()
+}
+
+fn begin(create: &mut Command) -> Child {
+    create.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("incusbox")
+}
+
+#[test]
+fn what_is_being_made_is_left_alone_by_who_has_another_lock() {
+    let scratch = Scratch::new("other-lock");
+    let name = Name::new("rival");
+    let mut create =
+        command("incusbox", &["create", &name, "--image", &image(), "--init-hook", "sleep 6"]);
+    let child = begin(&mut create);
+    let until = Instant::now() + Duration::from_secs(60);
+    while !name.exists() || name.root("pgrep -x sleep").status != Some(0) {
+        assert!(Instant::now() < until, "the hook does not begin");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    run(create_elsewhere(&scratch.path("state"), &name, &[]))
+        .fails(1, &["another incusbox is making"]);
+    finish(&create, child).succeeds();
+    assert_eq!(state(&name), "ready");
+}
+
+#[test]
+fn several_who_find_what_a_killed_create_left_make_one_box() {
+    let scratch = Scratch::new("several");
+    let name = Name::new("heirs");
+    let mut create = create_elsewhere(&scratch.path("first"), &name, &["--init-hook", "sleep 60"]);
+    let mut child = begin(&mut create);
+    while !state(&name).starts_with("creating ") {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    child.kill().expect("incusbox still runs");
+    finish(&create, child);
+    let heirs = ["a", "b", "c"].map(|what| {
+        let mut create = create_elsewhere(&scratch.path(what), &name, &[]);
+        let child = begin(&mut create);
+        (create, child)
+    });
+    let outcomes = heirs.map(|(create, child)| finish(&create, child));
+    let good = outcomes.iter().filter(|outcome| outcome.status == Some(0)).count();
+    assert_eq!((good, state(&name).as_str()), (1, "ready"), "{outcomes:#?}");
+}
+
+#[test]
+fn what_somebody_may_be_making_elsewhere_is_left_alone() {
+    let name = Name::new("far");
+    incus(&["init", &image(), &name]).succeeds();
+    for token in ["1-2-f0000000-4-5-6", "of-another-version"] {
+        let mark = format!("user.incusbox.state=creating {token}");
+        incus(&["config", "set", &name, &mark]).succeeds();
+        let told = incusbox(&["create", &name, "--image", &image()]);
+        told.fails(1, &["nothing was changed", &format!("incus delete --force {}", &*name)]);
+        assert_eq!(state(&name), format!("creating {token}"));
     }
 }
 

@@ -1,8 +1,11 @@
-//! Questions: asked only where somebody can answer.
+//! Questions: asked only where somebody can answer, who may also end the program by ^C: whatever the
+//! answer, nothing is begun yet.
 
 use std::io::{self, BufRead, Write};
 
 use rustix::termios::isatty;
+
+use crate::sys::signals::let_pass;
 
 /// Asks a question that is answered with yes or no; `None` where nobody can be asked.
 pub fn yes(question: &str, default: bool) -> Option<bool> {
@@ -10,6 +13,7 @@ pub fn yes(question: &str, default: bool) -> Option<bool> {
         return None;
     }
     let choices = if default { "[Y/n]" } else { "[y/N]" };
+    let _answers_too = let_pass();
     for _ in 0..3 {
         let mut stderr = io::stderr();
         let asked = write!(stderr, "{question} {choices} ").and_then(|()| stderr.flush());

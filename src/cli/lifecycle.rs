@@ -16,7 +16,7 @@ use crate::incus::manage::{Action, Force};
 use crate::incus::objects::FullInstance;
 use crate::message;
 use crate::names::BoxName;
-use crate::sys::signals::Signals;
+use crate::sys::signals::{self, Signals};
 
 /// How long a box may take to shut down. systemd gives a service 90 s.
 const SHUTDOWN: Duration = Duration::from_secs(100);
@@ -92,7 +92,7 @@ fn change_all(matches: &ArgMatches, action: Action) -> Result<ExitCode, Error> {
 
 /// Signals that end waiting.
 pub fn catch() -> Result<Signals, Error> {
-    Signals::catch(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP])
+    Signals::catch(&signals::ENDING)
         .map_err(|source| Error::Host { doing: "catching signals", source })
 }
 

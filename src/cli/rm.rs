@@ -42,9 +42,19 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let mut signals = catch()?;
     let mut failed = false;
     for name in names {
-        if let Err(error) = remove_one(&mut client, &mut signals, &name, force) {
-            message::say(super::PROGRAM, error);
-            failed = true;
+        // What is begun is ended, with what the box has on the host; no other one is begun.
+        let caught = signals.take();
+        let caught = caught.map_err(|source| Error::Host { doing: "reading signals", source })?;
+        if let Some(signal) = caught {
+            return Err(Error::Signal(signal));
+        }
+        match remove_one(&mut client, &mut signals, &name, force) {
+            Ok(()) => {}
+            Err(error @ Error::Signal(_)) => return Err(error),
+            Err(error) => {
+                message::say(super::PROGRAM, error);
+                failed = true;
+            }
         }
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -91,16 +101,17 @@ fn remove_one(
     shown.step(&format!("deleting {name}"));
     remove(client, &there)?;
     drop(shown);
-    match forget(client, signals, &there) {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            message::say(
-                super::PROGRAM,
-                format!(
-                    "`{name}` is deleted, but not what it has on the host: {error}\ntry again: incusbox unexport {name} --all"
-                ),
-            );
-            Ok(())
-        }
+    let forgotten = forget(client, signals, &there);
+    if let Err(error) = &forgotten {
+        message::say(
+            super::PROGRAM,
+            format!(
+                "`{name}` is deleted, but not what it has on the host: {error}\ntry again: incusbox unexport {name} --all"
+            ),
+        );
+    }
+    match forgotten {
+        Err(error @ Error::Signal(_)) => Err(error),
+        _ => Ok(()),
     }
 }

@@ -44,6 +44,31 @@ impl Signals {
     }
 }
 
+/// The signals by which whoever started a program ends it.
+pub const ENDING: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+
+/// For as long as this lives, [`ENDING`] signals do what they do to any program, caught or not.
+#[derive(Debug)]
+#[must_use = "what was blocked is blocked again when this goes"]
+pub struct Passing(SigSet);
+
+/// Lets [`ENDING`] signals pass: for times in which nothing is begun that had to be cleared away,
+/// and nobody reads [`Signals`]. One that came before takes effect at once.
+pub fn let_pass() -> Passing {
+    let set: SigSet = ENDING.iter().filter_map(|one| Signal::try_from(*one).ok()).collect();
+    let mut before = SigSet::empty();
+    let _mask_is_ours =
+        nix::sys::signal::sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&set), Some(&mut before));
+    Passing(before)
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        let _mask_is_ours =
+            nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.0), None);
+    }
+}
+
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

@@ -15,6 +15,7 @@ mod broken;
 mod commands;
 mod completion;
 mod create;
+mod cut;
 mod daemon;
 mod desktop;
 mod doctor;

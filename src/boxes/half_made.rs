@@ -14,7 +14,10 @@ pub const CLEANING: Duration = Duration::from_secs(60);
 /// Between two tries of it.
 pub const PAUSE: Duration = Duration::from_millis(300);
 /// The fact that says it.
-const STATE: &str = "user.incusbox.state";
+pub const STATE: &str = "user.incusbox.state";
+/// What precedes the maker in the name of what is restored. Longer, some names would be longer than
+/// Incus allows (63).
+const RESTORED: &str = "incusbox-";
 
 /// What an instance says of itself that `maker` is making.
 pub fn state(maker: &Maker) -> String {
@@ -47,9 +50,38 @@ pub fn take_over(client: &mut Client, there: &FullInstance, mine: &str) -> Resul
     }
 }
 
-/// Removes the instance if its state is still `mine`; false where that was not possible. Incus may
-/// be busy with it for a while.
+/// Removes the instance if its state is still `mine`; false where that was not possible.
 pub fn clear(client: &Client, name: &str, mine: &str) -> bool {
+    clear_if(client, name, |there| there.fact("state") == Some(mine))
+}
+
+/// The name of what `maker` restores until it is known to be whole and has a mark: with a backup
+/// nothing can be sent that would stand in the instance from the beginning (Incus 6.0).
+pub fn name_of_restored(maker: &Maker) -> String {
+    format!("{RESTORED}{maker}")
+}
+
+/// Removes what a restoring left that was interrupted; false where that was not possible.
+pub fn clear_restored(client: &Client, name: &str) -> bool {
+    clear_if(client, name, |_| true)
+}
+
+/// Removes what makers that are dead were restoring.
+///
+/// # Errors
+/// When Incus cannot be asked.
+pub fn sweep_restored(client: &mut Client) -> Result<(), incus::Error> {
+    for name in client.instance_names()? {
+        let maker = name.strip_prefix(RESTORED).and_then(Maker::parse);
+        if maker.is_some_and(|maker| maker.life() == Life::Ended) {
+            clear_restored(client, &name);
+        }
+    }
+    Ok(())
+}
+
+/// Removes an instance that is somebody's; Incus may be busy with it for a while.
+fn clear_if(client: &Client, name: &str, is_ours: impl Fn(&FullInstance) -> bool) -> bool {
     let deadline = Instant::now() + CLEANING;
     while Instant::now() < deadline {
         let Ok(mut client) = Client::connect(client.project().map(str::to_owned)) else {
@@ -57,7 +89,7 @@ pub fn clear(client: &Client, name: &str, mine: &str) -> bool {
         };
         settle(&mut client, name);
         match client.full_instance(name) {
-            Ok(there) if there.fact("state") == Some(mine) => {
+            Ok(there) if is_ours(&there) => {
                 let _next_round: Result<(), incus::Error> = remove(&mut client, &there);
             }
             Ok(_) => return true,
@@ -74,5 +106,18 @@ pub fn clear(client: &Client, name: &str, mine: &str) -> bool {
 fn settle(client: &mut Client, name: &str) {
     for operation in client.operations_on(name).unwrap_or_default() {
         let _gone_with_it = client.wait("waiting for Incus", &operation, CLEANING);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_restored_has_a_name_that_an_instance_may_have() {
+        let longest = "ffffffff-ffffffff-ffffffff-400000-fffffffff-ffffffff";
+        let maker = Maker::parse(longest).expect("a maker");
+        let name = name_of_restored(&maker);
+        assert!(name.len() <= 63 && name.strip_prefix(RESTORED) == Some(longest), "{name}");
     }
 }

@@ -297,7 +297,8 @@ impl Values {
         self.given(name).or_else(isolated).or_else(|| named(name)?.default)
     }
 
-    fn given(&self, name: &str) -> Option<&str> {
+    /// The one value that was given to an option.
+    pub fn given(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.last().map(String::as_str)
     }
 

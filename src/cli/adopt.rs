@@ -10,6 +10,7 @@ use super::lifecycle::{SHUTDOWN_SECONDS, catch, change};
 use super::progress::Shown;
 use super::{ask, box_argument, box_name, calling, connect, flag, the_instance};
 use crate::agent::protocol::desktop::Switch;
+use crate::agent::protocol::setup::SetupResult;
 use crate::boxes::change::{adopt, back, shares_home, whole};
 use crate::boxes::create::Progress;
 use crate::boxes::desktop;
@@ -188,7 +189,7 @@ pub fn adopt_one(
     there: FullInstance,
     settings: &Settings,
     user: Option<&HostUser>,
-) -> Result<(), Error> {
+) -> Result<SetupResult, Error> {
     let name = BoxName::new(&there.name)?;
     let was_running = there.status == "Running";
     let allowed = allowed(client);
@@ -228,5 +229,6 @@ pub fn adopt_one(
         "user.incusbox.state": "ready",
         "user.incusbox.distribution": result.distribution,
     }});
-    Ok(client.patch_instance(name.as_str(), &facts)?)
+    client.patch_instance(name.as_str(), &facts)?;
+    Ok(result)
 }

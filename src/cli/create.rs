@@ -6,26 +6,24 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 
-use super::adopt::{adopt_one, keep_isolated};
+use super::adopt::keep_isolated;
 use super::lifecycle::catch;
 use super::progress::Shown;
+use super::restore::restore;
 use super::{calling, connect, flag, json_flag, print_json, the_instance};
 use crate::agent::protocol::setup::SetupResult;
-use crate::boxes::create::{Creation, Init, Origin, Progress, remove};
+use crate::boxes::create::{Creation, Init, Origin, Progress};
 use crate::boxes::error::Error;
-use crate::boxes::host::HostUser;
-use crate::boxes::images::file::{ImageFile, Init as FileInit, Progress as FileProgress};
+use crate::boxes::images::file::{ImageFile, Init as FileInit, Progress as FileProgress, sweep};
 use crate::boxes::images::{self, Remotes, Source};
-use crate::boxes::network;
 use crate::boxes::options::{BoxOption, Kind, OPTIONS, Values};
-use crate::boxes::settings::{Network, Settings};
+use crate::boxes::settings::Settings;
 use crate::config::Config;
 use crate::incus::Client;
 use crate::incus::images::Novelty;
 use crate::incus::objects::FullInstance;
 use crate::message;
 use crate::names::BoxName;
-use crate::sys::signals::Signals;
 
 pub fn define(command: Command) -> Command {
     let command = command
@@ -45,7 +43,7 @@ pub fn define(command: Command) -> Command {
                 .long("image-file")
                 .value_name("FILE")
                 .conflicts_with_all(["image", "clone"])
-                .help("Make it from a file: a root directory, an image or backup of Incus's, or what `docker save` wrote"),
+                .help("Make it from a file: a root directory, an image or backup of Incus's, or what `docker save` wrote. A backup comes back as it was, with the limits that the command line gives"),
         )
         .arg(flag("dry-run", "Only write the request to Incus that would be made"))
         .arg(flag("verbose", "Say every step, and what programs in the box write").short('v'))
@@ -158,17 +156,25 @@ fn make(
     let user = calling()?;
     let mut signals = catch()?;
     let mut shown = Shown::new(has(matches, "verbose"));
+    let mut opened = None;
     if let Some(path) = matches.try_get_one::<String>("image-file").ok().flatten() {
         // Reading a file may take long, and Incus 6.0 answers nobody as long as there is a connection
         // on which nothing was asked.
         client.server()?;
         let file = ImageFile::open(Path::new(path)).map_err(images::Error::from)?;
         if file.backup().is_some() {
-            restore(matches, client, &mut signals, &mut shown, name, (&file, user.as_ref()))?;
-            return ready(name, &mut shown);
+            let told =
+                restore(matches, client, &mut signals, &mut shown, name, (&file, user.as_ref()))?;
+            return ready(matches, name, &told, &mut shown);
         }
+        opened = Some((file, path.as_str()));
     }
-    let Chosen { origin, temporary } = choose(matches, client, &settings, copied, &mut shown)?;
+    let is_dry = has(matches, "dry-run");
+    let Chosen { origin, temporary } = match opened {
+        Some((file, path)) if is_dry => looked_at(&file, client, path)?,
+        Some((file, path)) => import(&file, client, path, &mut shown)?,
+        None => choose(client, &settings, copied)?,
+    };
     let mut creation = Creation {
         client,
         signals: &mut signals,
@@ -178,25 +184,24 @@ fn make(
         user: user.as_ref(),
         origin,
     };
-    if has(matches, "dry-run") {
-        let request = creation.request();
-        forget(client, temporary);
-        return print_json(&request?);
+    if is_dry {
+        return print_json(&creation.request()?);
     }
     let result = creation.run();
     forget(client, temporary);
-    let result = result?;
-    match has(matches, "json") {
-        true => {
-            shown.clear();
-            print_json(&told(name, &result))
-        }
-        false => ready(name, &mut shown),
-    }
+    ready(matches, name, &result?, &mut shown)
 }
 
-fn ready(name: &BoxName, shown: &mut Shown) -> Result<(), Error> {
+fn ready(
+    matches: &ArgMatches,
+    name: &BoxName,
+    result: &SetupResult,
+    shown: &mut Shown,
+) -> Result<(), Error> {
     shown.clear();
+    if has(matches, "json") {
+        return print_json(&told(name, result));
+    }
     message::say(super::PROGRAM, format!("the box `{name}` is ready: incusbox enter {name}"));
     Ok(())
 }
@@ -225,20 +230,15 @@ struct Chosen {
 }
 
 fn choose(
-    matches: &ArgMatches,
     client: &mut Client,
     settings: &Settings,
     copied: Option<FullInstance>,
-    shown: &mut Shown,
 ) -> Result<Chosen, Error> {
     if let Some(other) = copied {
         let source = json!({ "type": "copy", "source": other.name });
         let name = format!("a copy of {}", other.name);
         let origin = Origin { source, name, init: Init::Own, copied: Some(other) };
         return Ok(Chosen { origin, temporary: None });
-    }
-    if let Some(path) = matches.try_get_one::<String>("image-file").ok().flatten() {
-        return import(client, path, shown);
     }
     let image = settings.image.clone().unwrap_or_else(host_image);
     let found = images::find(client, &Remotes::load()?, &image)?;
@@ -247,9 +247,31 @@ fn choose(
     Ok(Chosen { origin, temporary: None })
 }
 
+/// What a file would be brought to Incus as: which image that is, is known when it is there.
+fn looked_at(file: &ImageFile, client: &mut Client, path: &str) -> Result<Chosen, Error> {
+    let init = file.init(client).map_err(images::Error::from)?;
+    Ok(Chosen { origin: of_file(path, "FINGERPRINT", init)?, temporary: None })
+}
+
+fn of_file(path: &str, fingerprint: &str, init: FileInit) -> Result<Origin, Error> {
+    let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let init = match init {
+        FileInit::Present => Init::Own,
+        FileInit::Missing => Init::Agents,
+        FileInit::Unknown => Init::Unknown,
+    };
+    Ok(Origin { source: value(&Source::here(fingerprint))?, name, init, copied: None })
+}
+
 /// Brings a file to Incus as an image.
-fn import(client: &mut Client, path: &str, shown: &mut Shown) -> Result<Chosen, Error> {
-    let file = ImageFile::open(Path::new(path)).map_err(images::Error::from)?;
+fn import(
+    file: &ImageFile,
+    client: &mut Client,
+    path: &str,
+    shown: &mut Shown,
+) -> Result<Chosen, Error> {
+    // What others left is not worth failing for.
+    let _the_next_one_tries_again = sweep(client);
     shown.step(&format!("reading {path}"));
     let mut tell = |progress: FileProgress| match progress {
         FileProgress::Layers(read, all) => shown.detail(&format!("layer {read} of {all}")),
@@ -259,14 +281,7 @@ fn import(client: &mut Client, path: &str, shown: &mut Shown) -> Result<Chosen, 
         FileProgress::Sent(sent, _) => shown.detail(&format!("{} MB sent", sent / 1_000_000)),
     };
     let imported = file.import(client, &mut tell).map_err(images::Error::from)?;
-    let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let init = match imported.init {
-        FileInit::Present => Init::Own,
-        FileInit::Missing => Init::Agents,
-        FileInit::Unknown => Init::Unknown,
-    };
-    let source = value(&Source::here(&imported.fingerprint))?;
-    let origin = Origin { source, name, init, copied: None };
+    let origin = of_file(path, &imported.fingerprint, imported.init)?;
     let temporary = (imported.novelty == Novelty::New).then_some(imported.fingerprint);
     Ok(Chosen { origin, temporary })
 }
@@ -274,49 +289,4 @@ fn import(client: &mut Client, path: &str, shown: &mut Shown) -> Result<Chosen, 
 fn value(source: &Source) -> Result<Value, Error> {
     serde_json::to_value(source)
         .map_err(|error| Error::Host { doing: "writing a request", source: error.into() })
-}
-
-/// Makes a box of an instance that was exported: it comes back as it was, and becomes a box.
-fn restore(
-    matches: &ArgMatches,
-    client: &mut Client,
-    signals: &mut Signals,
-    shown: &mut Shown,
-    name: &BoxName,
-    (file, user): (&ImageFile, Option<&HostUser>),
-) -> Result<(), Error> {
-    let mut values = given(matches, |_| true);
-    let all = Config::load()?.values_for(name.as_str());
-    let wanted = Settings::new(&values)?;
-    if wanted.isolated || wanted.network != Network::Shared {
-        return Err(Error::Usage(
-            "a backup comes back as it was, with all that it was shown\nleave out --isolated and --network, or make a box from an image".to_owned(),
-        ));
-    }
-    if let Ok(there) = client.full_instance(name.as_str()) {
-        return Err(Error::Exists { name: name.to_string(), is_box: there.is_box() });
-    }
-    // It may be from another machine.
-    if file.backup().is_some_and(|backup| backup.networks().any(|one| one == network::BRIDGE)) {
-        network::ensure_isolated(client)?;
-    }
-    shown.step("restoring the backup");
-    let mut tell = |progress: FileProgress| {
-        if let FileProgress::Sent(sent, Some(all)) = progress {
-            shown.detail(&format!("{}% sent", sent * 100 / all.max(1)));
-        }
-    };
-    file.restore(client, name.as_str(), None, &mut tell).map_err(images::Error::from)?;
-    let there = client.full_instance(name.as_str())?;
-    keep_isolated(&mut values, &there);
-    values.underlay(&all);
-    let adopted = Settings::new(&values)
-        .map_err(Error::from)
-        .and_then(|settings| adopt_one(client, signals, shown, there.clone(), &settings, user));
-    if adopted.is_err() {
-        shown.step("removing what was made");
-        let there = client.full_instance(name.as_str())?;
-        remove(client, &there)?;
-    }
-    adopted
 }

@@ -15,6 +15,7 @@ mod info;
 mod lifecycle;
 mod list;
 mod progress;
+mod restore;
 mod rm;
 mod session;
 mod set;

@@ -8,8 +8,11 @@ use serde::Deserialize;
 
 use super::client::{Client, decode};
 use super::error::Error;
+use super::manage::Interrupted;
+use super::objects::null_is_default;
 use super::types::Operation;
 use super::upload::{Body, Failure};
+use crate::sys::signals::Signals;
 
 /// Incus unpacks, checks and copies between storage pools for as long as that takes; a backup of
 /// hundreds of gigabytes takes an hour.
@@ -26,6 +29,19 @@ pub enum Novelty {
     New,
     /// It was there, and what was sent is thrown away.
     WasThere,
+}
+
+/// An image as it is listed.
+#[derive(Debug, Deserialize)]
+pub struct Listed {
+    /// What tells it from all others.
+    pub fingerprint: String,
+    /// What is noted of it.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub properties: BTreeMap<String, String>,
+    /// Names that somebody gave it.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub aliases: Vec<serde::de::IgnoredAny>,
 }
 
 /// What Incus knows of itself.
@@ -51,19 +67,30 @@ impl Client {
         Ok(envelope.metadata.unwrap_or_default().environment.architectures)
     }
 
-    /// Brings in an image of one file, which `make` writes.
+    /// All images of the project.
+    ///
+    /// # Errors
+    /// Everything in [`Error`].
+    pub fn images(&mut self) -> Result<Vec<Listed>, Error> {
+        let target = self.target("/1.0/images", "recursion=1");
+        self.get_all("listing the images", &target)
+    }
+
+    /// Brings in an image of one file, which `make` writes. `mark` is `NAME=VALUE`, a property that it
+    /// gets beside its own.
     ///
     /// # Errors
     /// What `make` failed with, or everything in [`Error`].
     pub fn import_unified<E>(
         &mut self,
+        mark: &str,
         progress: &mut dyn FnMut(u64),
         make: impl FnOnce(&mut Body<'_>) -> Result<(), E>,
     ) -> Result<(String, Novelty), Failure<E>> {
-        self.import("application/octet-stream", progress, make)
+        self.import("application/octet-stream", mark, progress, make)
     }
 
-    /// Brings in an image of two files: metadata and root directory.
+    /// Brings in an image of two files, metadata and root directory, in the same way.
     ///
     /// # Errors
     /// What the writers failed with, or everything in [`Error`]. `boundary` must not occur in
@@ -71,12 +98,13 @@ impl Client {
     pub fn import_split<E: From<std::io::Error>>(
         &mut self,
         boundary: &str,
+        mark: &str,
         progress: &mut dyn FnMut(u64),
         metadata: impl FnOnce(&mut Body<'_>) -> Result<(), E>,
         root: impl FnOnce(&mut Body<'_>) -> Result<(), E>,
     ) -> Result<(String, Novelty), Failure<E>> {
         let kind = format!("multipart/form-data; boundary={boundary}");
-        self.import(&kind, progress, |body| {
+        self.import(&kind, mark, progress, |body| {
             body.write_all(part(boundary, "metadata", "metadata").as_bytes())?;
             metadata(body)?;
             body.write_all(part(boundary, "rootfs", "rootfs").as_bytes())?;
@@ -88,12 +116,14 @@ impl Client {
     fn import<E>(
         &mut self,
         kind: &str,
+        mark: &str,
         progress: &mut dyn FnMut(u64),
         make: impl FnOnce(&mut Body<'_>) -> Result<(), E>,
     ) -> Result<(String, Novelty), Failure<E>> {
         let doing = "bringing in the image";
         let target = self.target("/1.0/images", "");
-        let answer = self.upload(doing, &target, &[("Content-Type", kind)], progress, make)?;
+        let headers = [("Content-Type", kind), ("X-Incus-properties", mark)];
+        let answer = self.upload(doing, &target, &headers, progress, make)?;
         let incus = Failure::Incus;
         let envelope = decode::<Operation>(doing, &answer).map_err(incus)?;
         let ended = self.wait(doing, &envelope.operation, UNPACK_PATIENCE).map_err(incus)?;
@@ -134,8 +164,8 @@ impl Client {
     /// What reading the backup failed with, or everything in [`Error`].
     pub fn restore(
         &mut self,
-        name: &str,
-        pool: Option<&str>,
+        (name, pool): (&str, Option<&str>),
+        signals: &mut Signals,
         backup: &mut dyn Read,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), Failure<std::io::Error>> {
@@ -149,8 +179,10 @@ impl Client {
         })?;
         let incus = Failure::Incus;
         let envelope = decode::<Operation>(doing, &answer).map_err(incus)?;
-        let ended = self.wait(doing, &envelope.operation, UNPACK_PATIENCE).map_err(incus)?;
-        ended.success(doing).map_err(incus)?;
+        self.watch(doing, &envelope.operation, signals, None).map_err(|ended| match ended {
+            Interrupted::Signal(signal) => Failure::Signal(signal),
+            Interrupted::Error(error) => Failure::Incus(error),
+        })?;
         self.forget_addresses(doing, name).map_err(incus)
     }
 

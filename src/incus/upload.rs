@@ -2,7 +2,8 @@
 //!
 //! Sent in chunks (RFC 9112, 7.1), since the length of what is made on the way is not known before.
 //! The daemon may answer before the end (no space left, not allowed) and closes then, so an answer
-//! that arrives early ends the sending and is read.
+//! that arrives early ends the sending and is read. Signals that end a program do so while the body is
+//! sent, for that may take long and leaves nothing behind.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -13,6 +14,7 @@ use super::error::Error;
 use super::http::Response;
 use super::wire::broken;
 use crate::sys::poll::{Interest, PollSet};
+use crate::sys::signals::let_pass;
 
 /// How long the daemon may take nothing of the body: it writes to a disk that may be slow.
 const STALL: Duration = Duration::from_secs(120);
@@ -30,6 +32,8 @@ pub enum Failure<E> {
     Incus(Error),
     /// What was to be sent could not be made.
     Source(E),
+    /// A signal came while Incus was at work on it.
+    Signal(i32),
 }
 
 /// Where the body is written to.
@@ -81,8 +85,12 @@ impl Client {
         self.send(doing, &head(target, headers)).map_err(Failure::Incus)?;
         let buffer = Vec::with_capacity(CHUNK + 16);
         let mut body = Body { client: self, buffer, sent: 0, progress, end: None };
+        // Incus makes nothing of a request that has no end (lxc/incus 6.0.4, `io.Copy` of the body).
+        let until_the_end = let_pass();
         let made = make(&mut body);
-        let finished = made.is_ok() && body.finish().is_ok();
+        let flushed = made.is_ok() && body.flush().is_ok();
+        drop(until_the_end);
+        let finished = flushed && body.push(b"0\r\n\r\n").is_ok();
         let end = body.end.take();
         match (made, end) {
             (Err(error), None) => return Err(Failure::Source(error)),
@@ -118,12 +126,6 @@ fn head(target: &str, headers: &[(&str, &str)]) -> Vec<u8> {
 }
 
 impl Body<'_> {
-    /// Sends what was written and the end.
-    fn finish(&mut self) -> io::Result<()> {
-        self.flush()?;
-        self.push(b"0\r\n\r\n")
-    }
-
     /// Sends bytes as they are.
     fn push(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         if self.end.is_some() {

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Name, command, image, incus, incusbox, program};
+use crate::files::{busybox_root, images};
+use crate::support::{Name, Scratch, command, finish, image, incus, incusbox, program};
 
 fn begin(command: &mut Command) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("incusbox")
@@ -19,6 +20,28 @@ fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "{what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+fn state(name: &Name) -> String {
+    incus(&["config", "get", name, "user.incusbox.state"]).stdout
+}
+
+fn names() -> String {
+    incus(&["list", "--format", "csv", "--columns", "n"]).succeeds().stdout
+}
+
+/// Whether Incus is at work for what this process makes.
+fn is_at_work_for(pid: u32) -> bool {
+    let all = incus(&["query", "/1.0/operations?recursion=1&all-projects=true"]).stdout;
+    all.contains(&format!("-{pid:x}-"))
+}
+
+fn backup(scratch: &Scratch) -> String {
+    let file = scratch.path("backup.tar");
+    let first = Name::new("exported");
+    incus(&["init", &image(), &first]).succeeds();
+    incus(&["export", &first, &file, "--compression", "none", "--instance-only"]).succeeds();
+    file
 }
 
 #[test]
@@ -61,4 +84,74 @@ fn an_interrupted_rm_begins_with_no_other_box() {
     let status = child.wait().expect("a child");
     assert_eq!(status.signal(), Some(Signal::INT.as_raw()));
     assert!(boxes[4].exists());
+}
+
+#[test]
+fn what_is_uploaded_is_given_up_by_a_signal() {
+    let scratch = Scratch::new("upload");
+    let (root, file) = (scratch.path("root"), scratch.path("root.tar"));
+    // A file of which only the beginning has been written, so that there are gigabytes to send.
+    let script = format!(
+        "mkdir -p {root}/bin {root}/etc {root}/usr && truncate -s 8G {root}/usr/big && \
+         tar -C {root} -cf {file} ./bin ./etc && truncate -s 2560 {file} && \
+         tar -C {root} -cf - ./usr | head -c 1024 >>{file} && truncate -s 8G {file}"
+    );
+    let made = Command::new("sh").args(["-c", &script]).status().expect("sh");
+    assert!(made.success());
+    let (before, name) = (images(), Name::new("upload"));
+    let mut create = command("incusbox", &["create", &name, "--image-file", &file]);
+    let mut child = begin(&mut create);
+    std::thread::sleep(Duration::from_millis(1500));
+    let began = Instant::now();
+    kill_process(Pid::from_child(&child), Signal::INT).expect("incusbox still runs");
+    let status = child.wait().expect("a child");
+    assert_eq!(status.signal(), Some(Signal::INT.as_raw()));
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert_eq!(images(), before);
+}
+
+#[test]
+fn a_restore_that_is_interrupted_or_killed_leaves_nothing_for_good() {
+    let scratch = Scratch::new("restore");
+    let file = backup(&scratch);
+    let name = Name::new("back");
+    let mut left = Vec::new();
+    for signal in [Signal::INT, Signal::KILL] {
+        let mut create = command("incusbox", &["create", &name, "--image-file", &file]);
+        let child = begin(&mut create);
+        let pid = child.id();
+        wait_for("Incus unpacks", || is_at_work_for(pid));
+        kill_process(Pid::from_child(&child), signal).expect("incusbox still runs");
+        let outcome = finish(&create, child);
+        assert_eq!(outcome.status, None, "{outcome:?}");
+        assert!(!name.exists(), "after {signal:?}");
+        left.push(format!("-{pid:x}-"));
+    }
+    assert!(!names().contains(&left[0]), "{}", names());
+    // Killed later, it has its name and a mark.
+    let words = ["create", &name, "--image-file", &file, "--init-hook", "sleep 60"];
+    let mut create = command("incusbox", &words);
+    let mut child = begin(&mut create);
+    wait_for("it has its name", || name.exists() && state(&name).starts_with("creating "));
+    child.kill().expect("incusbox still runs");
+    finish(&create, child);
+    incusbox(&["create", &name, "--image-file", &file]).succeeds();
+    assert_eq!(state(&name), "ready\n");
+    assert!(!left.iter().any(|left| names().contains(left)), "{}", names());
+}
+
+#[test]
+fn an_image_that_a_killed_create_left_goes_with_the_next() {
+    let scratch = Scratch::new("left-image");
+    let file = busybox_root(&scratch);
+    let (before, name) = (images(), Name::new("left"));
+    let words = ["create", &name, "--image-file", &file, "--no-nesting", "--home", "none"];
+    let mut create = command("incusbox", &[&words[..], &["--init-hook", "sleep 60"]].concat());
+    let mut child = begin(&mut create);
+    wait_for("it is being made", || state(&name).starts_with("creating "));
+    child.kill().expect("incusbox still runs");
+    finish(&create, child);
+    assert_eq!(images(), before + 1);
+    incusbox(&words).succeeds();
+    assert_eq!(images(), before);
 }

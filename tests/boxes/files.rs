@@ -5,13 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Name, Scratch, image, incus, incusbox, run};
 
-fn images() -> usize {
-    incus(&["image", "list", "--format", "csv"]).succeeds().stdout.lines().count()
-}
-
-#[test]
-fn a_box_comes_from_a_root_directory_without_any_init_account_or_tool() {
-    let scratch = Scratch::new("root");
+/// A root directory whose only program is busybox.
+pub fn busybox_root(scratch: &Scratch) -> String {
     let root = scratch.path("root");
     let script = format!(
         "mkdir -p {root}/bin {root}/etc {root}/usr {root}/root && cp /bin/busybox {root}/bin/ && \
@@ -22,10 +17,23 @@ fn a_box_comes_from_a_root_directory_without_any_init_account_or_tool() {
     let mut shell = Command::new("sh");
     shell.args(["-c", &script]).stdin(Stdio::null());
     run(shell).succeeds();
+    format!("{root}.tar.gz")
+}
+
+pub fn images() -> usize {
+    incus(&["image", "list", "--format", "csv"]).succeeds().stdout.lines().count()
+}
+
+#[test]
+fn a_box_comes_from_a_root_directory_without_any_init_account_or_tool() {
+    let scratch = Scratch::new("root");
+    let file = busybox_root(&scratch);
     let before = images();
     let name = Name::new("file");
-    incusbox(&["create", &name, "--image-file", &format!("{root}.tar.gz"), "--no-nesting"])
-        .succeeds();
+    let dry = incusbox(&["create", &name, "--image-file", &file, "--dry-run"]).succeeds();
+    let request: serde_json::Value = serde_json::from_str(&dry.stdout).expect("JSON");
+    assert_eq!(request["source"]["fingerprint"], "FINGERPRINT", "nothing was brought in for that");
+    incusbox(&["create", &name, "--image-file", &file, "--no-nesting"]).succeeds();
     let uid = rustix::process::getuid().as_raw();
     assert_eq!(name.sh("id -u; cat /proc/1/comm").succeeds().stdout, format!("{uid}\ninit\n"));
     assert_eq!(images(), before, "the image was for this box alone");
@@ -66,7 +74,18 @@ fn a_box_comes_back_from_a_backup_as_it_was() {
     incus(&["init", &image(), &first]).succeeds();
     incus(&["export", &first, &file, "--compression", "none", "--instance-only"]).succeeds();
     let second = Name::new("second");
-    incusbox(&["create", &second, "--image-file", &file]).succeeds();
+    for refused in [&["--dry-run"][..], &["--intercept", "on"]] {
+        let words = [&["create", &second, "--image-file", &file], refused].concat();
+        incusbox(&words).fails(2, &["a backup", "leave out", refused[0]]);
+        assert!(!second.exists());
+    }
+    let limits = ["--json", "--memory", "1GiB", "--set", "user.kept=yes"];
+    let told = incusbox(&[&["create", &second, "--image-file", &file], &limits[..]].concat());
+    let told: serde_json::Value = serde_json::from_str(&told.succeeds().stdout).expect("JSON");
+    assert_eq!((&told["name"], &told["state"]), (&(*second).into(), &"ready".into()));
+    for (key, value) in [("limits.memory", "1GiB"), ("user.kept", "yes")] {
+        assert_eq!(incus(&["config", "get", &second, key]).stdout.trim(), value);
+    }
     let uid = rustix::process::getuid().as_raw();
     assert_eq!(second.sh("id -u").succeeds().stdout, format!("{uid}\n"));
     assert!(first.exists());
@@ -114,4 +133,6 @@ fn a_backup_of_an_isolated_box_and_a_copy_come_back_isolated() {
     }
     let refused = incusbox(&["create", "never", "--image-file", &file, "--isolated"]);
     refused.fails(2, &["comes back as it was"]);
+    let refused = incusbox(&["create", "never", "--image-file", &file, "--no-themes"]);
+    refused.fails(2, &["leave out --themes", "incusbox set"]);
 }

@@ -9,6 +9,7 @@ use incusbox::boxes::images::file::{Fault, ImageFile, Imported, Init};
 use incusbox::boxes::images::{self, Remotes};
 use incusbox::incus::Client;
 use incusbox::incus::images::Novelty;
+use incusbox::sys::signals::Signals;
 use serde_json::json;
 
 use crate::support::archive::{Tar, gzip, sha};
@@ -275,7 +276,9 @@ fn what_incus_exports_is_taken_back() {
     let refused = opened.import(&mut client(), &mut |_| {}).expect_err("no image");
     assert!(matches!(refused.fault, Fault::IsBackup));
     let restored = Made::new("restored");
-    opened.restore(&mut client(), &restored.name, None, &mut |_| {}).expect("restored");
+    let mut signals = Signals::catch(&[]).expect("signals");
+    let name = (restored.name.as_str(), None);
+    opened.restore(&mut client(), &mut signals, name, &mut |_| {}).expect("restored");
     incus(&["start", &restored.name]);
     assert_eq!(restored.shell(0, "cat /etc/kept"), "kept\n");
 

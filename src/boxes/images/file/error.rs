@@ -71,6 +71,8 @@ pub enum Fault {
     Missing(String),
     /// Several images, of which none was chosen.
     Several(Vec<String>),
+    /// A signal came.
+    Signal(i32),
     /// An image for other machines.
     Architecture {
         /// What it is for.
@@ -200,6 +202,7 @@ impl fmt::Display for Error {
                 printable(found),
                 printable(expected)
             ),
+            Fault::Signal(_) => f.write_str("interrupted"),
             Fault::Missing(part) => write!(
                 f,
                 "the image file `{path}` is not whole: `{}` is missing\nget or make it once more",

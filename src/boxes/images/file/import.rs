@@ -10,6 +10,7 @@ use super::compression::Compression;
 use super::container::{self, Config};
 use super::error::{Error, Fault};
 use super::layers;
+use super::leftover::mark;
 use super::metadata::{Init, Metadata, random};
 use super::recognise::{Backup, Kind, Root, recognise};
 use super::section::Section;
@@ -19,6 +20,7 @@ use super::tree::What;
 use crate::incus::Client;
 use crate::incus::images::Novelty;
 use crate::incus::upload::{Body, Failure, copy};
+use crate::sys::signals::{Signals, let_pass};
 
 /// A file that a box can be made from.
 #[derive(Debug)]
@@ -60,6 +62,7 @@ impl ImageFile {
     /// # Errors
     /// For a file that is not there, or that no box can be made from.
     pub fn open(path: &Path) -> Result<ImageFile, Error> {
+        let _nothing_is_begun = let_pass();
         let file = open(path).map_err(|fault| fault.of(path))?;
         let kind = recognise(&file).map_err(|fault| fault.of(path))?;
         Ok(ImageFile { path: path.to_owned(), file, kind })
@@ -70,6 +73,24 @@ impl ImageFile {
         match &self.kind {
             Kind::Backup(backup) => Some(backup),
             _ => None,
+        }
+    }
+
+    /// Whether LXC finds an init in it, as far as that is looked at; without bringing it in.
+    ///
+    /// # Errors
+    /// For whatever is wrong with it.
+    pub fn init(&self, client: &mut Client) -> Result<Init, Error> {
+        let here = client.architectures().map_err(|error| Fault::Incus(error).of(&self.path))?;
+        let _nothing_is_begun = let_pass();
+        let look = || {
+            let unpacked = self.uncompressed()?;
+            let container = container::open(unpacked.as_ref().unwrap_or(&self.file), &here)?;
+            Ok(init_of(&layers::merge(&container.layers, &mut |_| {})?.tree))
+        };
+        match self.kind {
+            Kind::Container => look().map_err(|fault: Fault| fault.of(&self.path)),
+            _ => Ok(Init::Unknown),
         }
     }
 
@@ -97,16 +118,18 @@ impl ImageFile {
     pub fn restore(
         &self,
         client: &mut Client,
-        name: &str,
-        pool: Option<&str>,
+        signals: &mut Signals,
+        (name, pool): (&str, Option<&str>),
         tell: Tell<'_>,
     ) -> Result<(), Error> {
         let mut restored = || {
             let (mut whole, total) = self.whole()?;
             let mut sent = |sent| tell(Progress::Sent(sent, Some(total)));
-            client.restore(name, pool, &mut whole, &mut sent).map_err(|failure| match failure {
+            let restored = client.restore((name, pool), signals, &mut whole, &mut sent);
+            restored.map_err(|failure| match failure {
                 Failure::Incus(error) => Fault::Incus(error),
                 Failure::Source(error) => Fault::Read(error),
+                Failure::Signal(signal) => Fault::Signal(signal),
             })
         };
         restored().map_err(|fault| fault.of(&self.path))
@@ -182,7 +205,7 @@ impl ImageFile {
         check(&metadata.architecture, here)?;
         let (mut whole, total) = self.whole()?;
         let mut sent = |sent| tell(Progress::Sent(sent, Some(total)));
-        let sent = client.import_unified(&mut sent, |body| read(&mut whole, body));
+        let sent = client.import_unified(&mark(), &mut sent, |body| read(&mut whole, body));
         imported(sent)
     }
 
@@ -209,6 +232,7 @@ impl ImageFile {
         here: &[String],
         tell: Tell<'_>,
     ) -> Result<Imported, Fault> {
+        let until_it_is_sent = let_pass();
         let unpacked = self.uncompressed()?;
         let file = unpacked.as_ref().unwrap_or(&self.file);
         let container = container::open(file, here)?;
@@ -228,6 +252,7 @@ impl ImageFile {
         if matches!(merged.tree.find("etc"), Some((_, node)) if node.what == What::Directory) {
             metadata.name_hosts();
         }
+        drop(until_it_is_sent);
         let mut imported = self.send(client, &metadata, None, tell, |body| {
             layers::write(&container.layers, &merged.tree, body).map_err(Stop)
         })?;
@@ -269,8 +294,13 @@ impl ImageFile {
         let metadata = metadata.archive().map_err(Fault::Read)?;
         let boundary = random().map_err(Fault::Read)?;
         let mut sent = |sent| tell(Progress::Sent(sent, total));
-        let sent =
-            client.import_split(&boundary, &mut sent, |body| Ok(body.write_all(&metadata)?), root);
+        let sent = client.import_split(
+            &boundary,
+            &mark(),
+            &mut sent,
+            |body| Ok(body.write_all(&metadata)?),
+            root,
+        );
         imported(sent)
     }
 
@@ -289,6 +319,7 @@ impl ImageFile {
         let mut sent = |sent| tell(Progress::Sent(sent, Some(total)));
         let sent = client.import_split(
             &boundary,
+            &mark(),
             &mut sent,
             |body| read(&mut metadata, body),
             |body| read(&mut content, body),
@@ -322,6 +353,7 @@ fn imported(sent: Result<(String, Novelty), Failure<Stop>>) -> Result<Imported, 
         }),
         Err(Failure::Incus(error)) => Err(Fault::Incus(error)),
         Err(Failure::Source(Stop(fault))) => Err(fault),
+        Err(Failure::Signal(signal)) => Err(Fault::Signal(signal)),
     }
 }
 

@@ -14,7 +14,8 @@ use super::error::Fault;
 pub const INIT: &str = "incusbox.init";
 /// What precedes the properties that hold a container image's own settings.
 pub const OCI: &str = "incusbox.oci.";
-/// The property that marks an image which incusbox made from a file.
+/// The property that marks an image which incusbox brought in from a file: in the file itself it makes
+/// each import another image, and at Incus it tells whose it is.
 pub const IMPORT: &str = "incusbox.import";
 
 /// Whether there is something for LXC to start.

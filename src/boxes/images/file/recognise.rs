@@ -3,7 +3,7 @@
 //! Only as much is read as the answer needs. In an archive that is not compressed content is
 //! skipped, so that also what tells itself by its last entry (`docker save` of old) costs nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 
@@ -77,10 +77,20 @@ struct Configuration {
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 struct Instance {
     #[serde(default)]
+    config: Option<BTreeMap<String, String>>,
+    #[serde(default)]
     devices: Option<Devices>,
 }
 
 impl Backup {
+    /// Whether the instance was a box.
+    pub fn is_box(&self) -> bool {
+        let config = self.config.container.config.iter().flatten();
+        config
+            .into_iter()
+            .any(|(key, value)| key.starts_with("user.incusbox.") && !value.is_empty())
+    }
+
     /// The networks that its own devices are plugged into.
     pub fn networks(&self) -> impl Iterator<Item = &str> {
         let devices = self.config.container.devices.iter().flat_map(Devices::values);

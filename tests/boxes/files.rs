@@ -43,6 +43,30 @@ fn a_box_comes_from_a_root_directory_without_any_init_account_or_tool() {
     has_a_network(&name);
 }
 
+#[test]
+fn a_box_without_any_shell_is_made_and_says_so() {
+    let scratch = Scratch::new("no-shell");
+    let root = scratch.path("root");
+    let script = format!(
+        "mkdir -p {root}/bin {root}/etc {root}/usr && cp /bin/busybox {root}/bin/ && \
+         echo 'root:x:0:0:root:/root:/bin/sh' >{root}/etc/passwd && echo 'root:x:0:' >{root}/etc/group && \
+         tar -C {root} --owner=0 --group=0 -cf {root}.tar ."
+    );
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script]).stdin(Stdio::null());
+    run(shell).succeeds();
+    let (name, file) = (Name::new("noshell"), format!("{root}.tar"));
+    let words =
+        ["create", &name, "--image-file", &file, "--no-nesting", "--home", "none", "--init-hook"];
+    incusbox(&[&words[..], &["echo hi"]].concat()).fails(1, &["`/bin/sh` could not be run"]);
+    assert!(!name.exists());
+    let made = incusbox(&words[..words.len() - 1]).succeeds();
+    assert!(made.stderr.contains("no shell at all"), "{made:#?}");
+    let told = incusbox(&["run", &name, "--", "/bin/busybox", "echo", "works"]).succeeds();
+    assert_eq!(told.stdout, "works\n");
+    incusbox(&["enter", &name]).fails(127, &["`/bin/sh`"]);
+}
+
 /// The image has no program that could ask for an address, so it is our init that did.
 fn has_a_network(name: &Name) {
     let devices = incus(&["profile", "device", "list", "default"]).succeeds().stdout;

@@ -184,7 +184,8 @@ impl fmt::Display for Failure {
                 last.iter().try_for_each(|line| write!(f, "\n{line}"))
             }
             Failure::Hook { kind, hook, ended } => {
-                write!(f, "the {kind} hook `{hook}` {}", how(ended))
+                let by = if ended.is_err() { " is for a shell: `/bin/sh`" } else { "" };
+                write!(f, "the {kind} hook `{hook}`{by} {}", how(ended))
             }
         }
     }

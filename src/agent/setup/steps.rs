@@ -213,8 +213,13 @@ impl<'a, 'r> Steps<'a, 'r> {
         if let Some(missing) = choice.instead_of {
             let how = self.how_to_install(&missing);
             let path = choice.path;
-            self.report
-                .warning(format!("the box has no `{missing}`, so `{name}` got `{path}`{how}"));
+            let told = match self.tree.is_executable(&path) {
+                true => format!("the box has no `{missing}`, so `{name}` got `{path}`{how}"),
+                false => format!(
+                    "the box has no shell at all, so nobody can enter it; programs can be run by their path{how}"
+                ),
+            };
+            self.report.warning(told);
         }
         Ok(())
     }

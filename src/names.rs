@@ -56,7 +56,8 @@ impl fmt::Display for BoxName {
 
 impl fmt::Display for BadName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` cannot be the name of a box: {}", self.name, self.why)
+        let name = crate::message::printable(&self.name);
+        write!(f, "`{name}` cannot be the name of a box: {}", self.why)
     }
 }
 

@@ -98,7 +98,7 @@ impl Error {
         let text = self.text()?.to_lowercase();
         let has_lost_gpu = text.contains("failed to detect requested gpu device");
         has_lost_gpu
-            .then(|| format!("the GPU that it has is not there: incusbox set {name} gpu=off"))
+            .then(|| format!("do without the GPU, which is not there: incusbox set {name} gpu=off"))
     }
 }
 
@@ -124,7 +124,7 @@ impl fmt::Display for Error {
                     (Some(group), false) => write!(
                         f,
                         ": only members of group `{group}` may use it\n\
-                         to join: sudo usermod -aG {group} \"$USER\", then log out and in again"
+                         join it: sudo usermod -aG {group} \"$USER\", then log out and in again"
                     ),
                     (None, _) => write!(f, "\nask whoever set Incus up for access"),
                 }
@@ -147,7 +147,7 @@ impl fmt::Display for Error {
             Error::Closed { doing } => write!(
                 f,
                 "the Incus daemon closed the connection while {doing}\n\
-                 was it restarted? see: journalctl -u incus -u incus-user"
+                 see whether it was restarted: journalctl -u incus -u incus-user"
             ),
             Error::Stalled { doing, seconds } => write!(
                 f,
@@ -159,7 +159,12 @@ impl fmt::Display for Error {
                 "what answered is not Incus as we know it: {what}, while {doing}\n\
                  check which socket is used: INCUS_SOCKET, INCUS_DIR"
             ),
-            Error::Refused { doing, text, .. } => write!(f, "Incus refused while {doing}: {text}"),
+            Error::Refused { doing, text, .. } => {
+                // A line of its own would seem to be ours.
+                let text: Vec<&str> =
+                    text.split(['\r', '\n']).filter(|line| !line.is_empty()).collect();
+                write!(f, "Incus refused while {doing}: {}", text.join(" "))
+            }
         }
     }
 }

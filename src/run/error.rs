@@ -155,7 +155,7 @@ impl fmt::Display for Error {
             Error::Push { name, source } => write!(
                 f,
                 "the agent could not be copied into box `{name}`: {source}\n\
-                 the box needs 2 MB of room in /usr/local/lib, /run or /dev/shm; or run natively: --mode native"
+                 make room for 2 MB in its /usr/local/lib, /run or /dev/shm, or run natively: --mode native"
             ),
             Error::AgentMute { name, said, incus } => agent_mute(f, name, said, incus),
             Error::AgentAlien { name, why } => write!(
@@ -172,15 +172,15 @@ impl fmt::Display for Error {
             }
             Error::NotText { what } => write!(
                 f,
-                "{what} is not UTF-8, which Incus's own exec cannot pass\na box passes any bytes: --mode agent"
+                "{what} is not UTF-8, which Incus's own exec cannot pass\nrun by the agent of a box, which passes any bytes: --mode agent"
             ),
             Error::Native { name, command, text, code } => match *code {
                 exit::NOT_FOUND => write!(f, "`{command}`: command not found in `{name}`"),
                 exit::NOT_EXECUTABLE => write!(f, "`{command}`: cannot be executed in `{name}`"),
                 _ => write!(
                     f,
-                    "Incus reports a failure in `{name}`: {text}\n\
-                     whether `{command}` ran is not known, so it was not tried again"
+                    "Incus reports a failure in `{name}`: {text}; whether `{command}` ran is not \
+                     known, so it was not tried again\nsee whether it did before you run it again"
                 ),
             },
             Error::Lost { name, why } => lost(f, name, why),
@@ -213,7 +213,7 @@ fn agent_mute(f: &mut fmt::Formatter<'_>, name: &str, said: &str, incus: &str) -
     }
     write!(
         f,
-        "\nwhether the command ran is not known, so it was not tried again\n\
+        "; whether the command ran is not known, so it was not tried again\n\
          run natively: --mode native; or have the agent copied anew: \
          incus exec {name} -- rm -r /usr/local/lib/incusbox"
     )
@@ -235,7 +235,7 @@ fn agent_failure(f: &mut fmt::Formatter<'_>, name: &str, failure: &Failure) -> f
         Reason::Directory => write!(f, "cannot enter `{subject}` in box `{name}`: {cause}"),
         Reason::Pty => write!(
             f,
-            "box `{name}` has no terminal to give: {cause}\nis /dev/pts mounted in it? run without one: -T"
+            "box `{name}` has no terminal to give: {cause}\nsee that /dev/pts is mounted in it, or run without one: -T"
         ),
         Reason::Protocol => {
             write!(f, "the agent in box `{name}` does not understand us: {subject}")

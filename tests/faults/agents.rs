@@ -119,7 +119,7 @@ fn a_box_without_room_for_the_agent_is_told_and_nothing_is_left_behind() {
             "could not be copied into box",
             &tested.name,
             "no space left",
-            "needs 2 MB",
+            "room for 2 MB",
             "--mode native",
         ];
         seen.assert_failed(SOON, 125, &words);

@@ -19,6 +19,7 @@ mod wire;
 mod agents;
 mod answers;
 mod files;
+mod form;
 mod insides;
 mod relayed;
 mod sockets;

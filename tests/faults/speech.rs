@@ -197,7 +197,11 @@ fn an_agent_that_cannot_be_copied_is_told_with_incuss_words_and_what_is_needed()
         .on("POST files", refused);
     let fake = Fake::new(script);
     let seen = Client::of(&fake, &arguments(Mode::Agent)).run(Way::Pipes);
-    seen.assert_failed(SOON, 125, &["no space left on device", "needs", "--mode native"]);
+    seen.assert_failed(
+        SOON,
+        125,
+        &["no space left on device", "make room for 2 MB", "--mode native"],
+    );
     assert_eq!(fake.count("exec"), 1, "{:?}", fake.asked());
 }
 

@@ -1,6 +1,9 @@
 //! Our own failures: the right status, one clear line that begins with the program's name, and the
 //! next step; nothing where the command speaks for itself.
 
+#[path = "../faults/form.rs"]
+mod form;
+
 use crate::support::{End, Invocation, Way, ways};
 
 /// Runs it; checks the status and that stderr begins as it should.
@@ -10,9 +13,8 @@ fn fails(invocation: &Invocation, code: i32) -> String {
     let shown = invocation.shown();
     assert_eq!(outcome.end, End::Code(code), "{shown}: {errors}");
     assert_eq!(outcome.text(), "", "{shown}");
-    assert!(errors.starts_with("incusbox-run: "), "{shown}: {errors:?}");
     assert!(errors.ends_with('\n') && !errors.contains("\n\n"), "{shown}: {errors:?}");
-    assert!(errors.lines().all(|line| line.starts_with("incusbox-run: ")), "{errors:?}");
+    assert_eq!(form::fault(&errors), None, "{shown}: {errors:?}");
     errors
 }
 

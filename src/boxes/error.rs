@@ -241,7 +241,7 @@ fn way_out(text: &str) -> Option<&'static str> {
     const ALL: &[(&[&str], &str)] = &[
         (
             &["disk source path", "not allowed"],
-            "boxes see only what it names, behind incus-user your home; give a directory in it",
+            "its boxes are shown only directories that it names, for users of the group incus their home; give one in there",
         ),
         (
             &["restricted source path"],
@@ -286,7 +286,7 @@ mod tests {
     const REFUSALS: [(&str, &str); 5] = [
         (
             "Invalid device \"v\" on container \"b\" of project \"user-1\": Disk source path \"/srv\" not allowed",
-            "your home; give a directory in it",
+            "their home; give one in there",
         ),
         (
             "Use of low-level config \"raw.lxc\" on container \"b\" of project \"user-1\" is forbidden",

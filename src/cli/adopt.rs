@@ -77,7 +77,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     if let (Some(user), true) = (&user, says_home) {
         disks::refuse_other_home(&there, user, &settings.home)?;
     }
-    let planned = adopt(there.clone(), user.as_ref(), &settings, allowed(&client))?;
+    let planned = adopt(there.clone(), user.as_ref(), &settings, Allowed::of(&client))?;
     if planned.restart && !has(matches, "yes") && !may_restart(&name)? {
         return Ok(ExitCode::FAILURE);
     }
@@ -103,11 +103,6 @@ pub fn keep_isolated(values: &mut Values, there: &FullInstance) {
     }
 }
 
-/// What the daemon allows whoever asks.
-pub fn allowed(client: &Client) -> Allowed {
-    if client.daemon().restricted { Allowed::Restricted } else { Allowed::All }
-}
-
 /// Whether the user agrees to a restart.
 fn may_restart(name: &BoxName) -> Result<bool, Error> {
     let question = format!("`{name}` has to be restarted for that; programs in it end. Go on?");
@@ -119,7 +114,7 @@ fn may_restart(name: &BoxName) -> Result<bool, Error> {
 }
 
 /// A box keeps the home and host name that were chosen for it, unless it is said otherwise.
-fn keep_chosen(values: &mut Values, there: &FullInstance, user: Option<&HostUser>) {
+pub fn keep_chosen(values: &mut Values, there: &FullInstance, user: Option<&HostUser>) {
     let is_its_user = user.is_some_and(|user| there.fact("user") == Some(&user.name));
     let home = there.fact("home").filter(|_| is_its_user).map(str::to_owned);
     let mut own = Values::default();
@@ -192,7 +187,7 @@ pub fn adopt_one(
 ) -> Result<SetupResult, Error> {
     let name = BoxName::new(&there.name)?;
     let was_running = there.status == "Running";
-    let allowed = allowed(client);
+    let allowed = Allowed::of(client);
     let mut adoption = adopt(there, user, settings, allowed)?;
     if let Some(warning) = &adoption.warning {
         shown.warning(warning);

@@ -7,12 +7,13 @@
 use clap::ArgMatches;
 use serde_json::json;
 
-use super::adopt::{adopt_one, keep_isolated};
+use super::adopt::{adopt_one, keep_chosen, keep_isolated};
 use super::create::{given, has};
 use super::progress::Shown;
 use crate::agent::protocol::setup::SetupResult;
 use crate::boxes::change::apply;
 use crate::boxes::create::Progress;
+use crate::boxes::disks;
 use crate::boxes::error::Error;
 use crate::boxes::half_made;
 use crate::boxes::host::HostUser;
@@ -168,8 +169,12 @@ fn finish(
     let mut there = client.full_instance(name.as_str())?;
     let mut values = given.clone();
     keep_isolated(&mut values, &there);
+    keep_chosen(&mut values, &there, user);
     values.underlay(all);
     let settings = Settings::new(&values)?;
+    if let (Some(user), true) = (user, given.one("home").is_some()) {
+        disks::refuse_other_home(&there, user, &settings.home)?;
+    }
     limit(&mut there, given)?;
     adopt_one(client, signals, shown, there, &settings, user)
 }

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::adopt::allowed;
 use super::lifecycle::catch;
 use super::progress::Shown;
 use super::{box_argument, box_name, calling, connect, the_box};
@@ -57,7 +56,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
         })?;
         match Switch::ALL.into_iter().find(|switch| switch.name() == option) {
             Some(Switch::Gpu) => turned.push(turn_gpu(&mut client, &mut there, value)?),
-            Some(switch) => turned.push(turn(&mut there, switch, value, allowed(&client))?),
+            Some(switch) => turned.push(turn(&mut there, switch, value, Allowed::of(&client))?),
             None => apply(&mut there, option, value)?,
         }
     }
@@ -163,7 +162,7 @@ fn turn_gpu(
     if is_on {
         let devices = gpu::look(client, &there.name, calling()?.as_ref())?;
         gpu::give(there, devices);
-        nvidia::replace(there, nvidia::look("/".as_ref(), allowed(client)));
+        nvidia::replace(there, nvidia::look("/".as_ref(), Allowed::of(client)));
     } else {
         gpu::take(there);
         nvidia::replace(there, Devices::new());

@@ -95,7 +95,11 @@ fn a_box_comes_back_from_a_backup_as_it_was() {
     let scratch = Scratch::new("backup");
     let file = scratch.path("backup.tar");
     let first = Name::new("first");
-    incus(&["init", &image(), &first]).succeeds();
+    let user = std::env::var("USER").expect("a user");
+    let facts = ["box=true", "home=none", &format!("user={user}")];
+    let facts = facts.map(|fact| format!("--config=user.incusbox.{fact}"));
+    let facts: Vec<&str> = facts.iter().map(String::as_str).collect();
+    incus(&[&["init", &image(), &first], &facts[..]].concat()).succeeds();
     incus(&["export", &first, &file, "--compression", "none", "--instance-only"]).succeeds();
     let second = Name::new("second");
     for refused in [&["--dry-run"][..], &["--intercept", "on"]] {
@@ -112,6 +116,8 @@ fn a_box_comes_back_from_a_backup_as_it_was() {
     }
     let uid = rustix::process::getuid().as_raw();
     assert_eq!(second.sh("id -u").succeeds().stdout, format!("{uid}\n"));
+    let devices = incus(&["config", "device", "list", &second]).succeeds().stdout;
+    assert!(!devices.contains("home"), "it had none of the host's: {devices}");
     assert!(first.exists());
 }
 

@@ -45,8 +45,8 @@ fn a_confined_user(suite: &str) {
     for (options, words, way_out) in [
         ("--set security.privileged=true", "rivileged", "leave that out"),
         ("--set raw.lxc=lxc.tty.max=3", "raw.lxc", "leave that out"),
-        ("--volume /srv", "/srv", "give a directory in it"),
-        ("--home /srv/x", "/srv/x", "give a directory in it"),
+        ("--volume /srv", "/srv", "give one in there"),
+        ("--home /srv/x", "/srv/x", "give one in there"),
         ("--intercept on", "interception is forbidden", "--intercept auto"),
     ] {
         host.sh(&who, &format!("incusbox create no --image testbed {options}"))

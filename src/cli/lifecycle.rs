@@ -249,24 +249,30 @@ pub fn rename(matches: &ArgMatches) -> Result<ExitCode, Error> {
         change(&mut client, &mut signals, now, Action::Start, Force::Yes)?;
     }
     renamed?;
-    tell_of_unit(&name, &new);
+    tell_of_unit(&name, Some(&new));
     if let Some(kept) = kept {
         super::export::renew(&mut client, &mut signals, kept, &new)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// A user unit that starts the box at login is the user's own: it is told of, not changed.
-fn tell_of_unit(old: &BoxName, new: &BoxName) {
+/// Tells of the user unit that starts a box at login when the box has another name, or is gone. It is
+/// the user's own, so it is not changed.
+pub fn tell_of_unit(old: &BoxName, new: Option<&BoxName>) {
     let Some(config) = xdg::BaseDirectories::new().get_config_home() else { return };
     let unit = format!("incusbox-box@{old}.service");
     let wanted = config.join("systemd/user/default.target.wants").join(&unit);
-    if wanted.symlink_metadata().is_ok() {
-        message::say(
-            super::PROGRAM,
-            format!(
-                "the user unit {unit}, which starts the box at login, has its old name\nchange that: systemctl --user disable {unit} && systemctl --user enable incusbox-box@{new}.service"
-            ),
-        );
+    if wanted.symlink_metadata().is_err() {
+        return;
     }
+    let disable = format!("systemctl --user disable {unit}");
+    let text = match new {
+        Some(new) => format!(
+            "the user unit {unit}, which starts the box at login, has its old name\nchange that: {disable} && systemctl --user enable incusbox-box@{new}.service"
+        ),
+        None => format!(
+            "the user unit {unit} still starts the box at login, which is gone\nend that: {disable}"
+        ),
+    };
+    message::say(super::PROGRAM, text);
 }

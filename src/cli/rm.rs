@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::export::{say_troubles, take, told};
-use super::lifecycle::catch;
+use super::lifecycle::{catch, tell_of_unit};
 use super::progress::Shown;
 use super::{ask, connect, flag, the_box};
 use crate::boxes::create::{Progress, remove};
@@ -101,6 +101,7 @@ fn remove_one(
     shown.step(&format!("deleting {name}"));
     remove(client, &there)?;
     drop(shown);
+    tell_of_unit(name, None);
     let forgotten = forget(client, signals, &there);
     if let Err(error) = &forgotten {
         message::say(

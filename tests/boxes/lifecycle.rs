@@ -1,5 +1,6 @@
 //! Listing, stopping, renaming, changing and deleting boxes.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::{Name, Scratch, command, home, incus, incusbox, run};
@@ -109,21 +110,25 @@ fn it_is_changed_while_it_runs(name: &Name) {
 
 fn it_is_renamed_and_back(name: &Name) {
     let new = Name::new("renamed");
-    let config = Scratch::new("unit");
-    let wants = config.path("systemd/user/default.target.wants");
-    std::fs::create_dir_all(&wants).expect("a directory");
-    let unit = format!("incusbox-box@{}.service", &**name);
-    std::os::unix::fs::symlink("/nowhere", format!("{wants}/{unit}")).expect("a link");
-    let mut rename = command("incusbox", &["rename", name, &new]);
-    rename.env("XDG_CONFIG_HOME", config.path(""));
-    let told = run(rename).succeeds().stderr;
-    assert!(told.contains(&format!("systemctl --user disable {unit}")), "{told}");
+    its_unit_is_told_of(name, command("incusbox", &["rename", name, &new]));
     it_calls_itself(&new, &new);
     assert!(!name.exists());
     incusbox(&["stop", &new]).succeeds();
     assert_eq!(incusbox(&["rename", &new, name]).succeeds().stderr, "");
     it_calls_itself(name, name);
     incusbox(&["rename", &new, name]).fails(1, &["there is no box"]);
+}
+
+/// Where a user unit starts it at login.
+fn its_unit_is_told_of(name: &Name, mut changing: Command) {
+    let config = Scratch::new("unit");
+    let wants = config.path("systemd/user/default.target.wants");
+    std::fs::create_dir_all(&wants).expect("a directory");
+    let unit = format!("incusbox-box@{}.service", &**name);
+    std::os::unix::fs::symlink("/nowhere", format!("{wants}/{unit}")).expect("a link");
+    changing.env("XDG_CONFIG_HOME", config.path(""));
+    let told = run(changing).succeeds().stderr;
+    assert!(told.contains(&format!("systemctl --user disable {unit}")), "{told}");
 }
 
 /// sudo looks its host's name up, and says so where there is none.
@@ -163,7 +168,7 @@ fn it_is_not_deleted_without_being_asked(name: &Name) {
 fn deleting_it_leaves_the_home_alone(name: &Name) {
     let file = home().join(format!(".kept-{}", std::process::id()));
     std::fs::write(&file, "kept").expect("a file");
-    run(command("incusbox-rm", &["--force", name])).succeeds();
+    its_unit_is_told_of(name, command("incusbox-rm", &["--force", name]));
     let kept = std::fs::read_to_string(&file);
     std::fs::remove_file(&file).expect("our own file");
     assert_eq!(kept.expect("the home is as it was"), "kept");

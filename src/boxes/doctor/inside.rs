@@ -160,11 +160,12 @@ pub fn agent(patient: &mut Patient) -> Option<Seen> {
     // The least that it does.
     Some(match said(patient, &name, &[&path, "print-environment"]) {
         Some((Some(0), _)) => Seen::ok(format!("the agent of this version is in {place}")),
-        _ => Seen::failed(format!("the agent in {place} does not run: nor does any command")).mend(
-            advice(format!(
-                "take it away, and the next run brings it anew: incus exec {name} -- rm -f {path}"
-            )),
-        ),
+        _ => Seen::failed(format!(
+            "the agent in {place} does not run, and without it no command does"
+        ))
+        .mend(advice(format!(
+            "take it away, and the next run brings it anew: incus exec {name} -- rm -f {path}"
+        ))),
     })
 }
 

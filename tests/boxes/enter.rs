@@ -9,23 +9,24 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::OpenptFlags;
 
-use crate::support::{Name, Outcome, Scratch, command, home, image, incus, run};
+use crate::project::Project;
+use crate::support::{Scratch, command, home, image, run};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
 fn enter_without_a_name_goes_into_the_box_that_is_meant() {
-    let project = Project::new();
-    it_asks_for_a_box_from_the_hosts_image(&project);
-    it_makes_the_default_box_when_it_may(&project);
-    it_goes_into_the_only_box(&project);
-    it_asks_which_of_several_is_meant(&project);
-    it_makes_the_default_box_beside_others(&project);
+    let ground = Ground::new();
+    it_asks_for_a_box_from_the_hosts_image(&ground);
+    it_makes_the_default_box_when_it_may(&ground);
+    it_goes_into_the_only_box(&ground);
+    it_asks_which_of_several_is_meant(&ground);
+    it_makes_the_default_box_beside_others(&ground);
 }
 
-fn it_asks_for_a_box_from_the_hosts_image(project: &Project) {
+fn it_asks_for_a_box_from_the_hosts_image(ground: &Ground) {
     let told =
-        run(project.enter("", &[])).fails(2, &["there is no box yet", "incusbox enter --yes"]);
+        run(ground.enter("", &[])).fails(2, &["there is no box yet", "incusbox enter --yes"]);
     assert_eq!(told.stdout, "");
     let os_release = std::fs::read_to_string("/etc/os-release").expect("os-release");
     let field = |name: &str| {
@@ -34,80 +35,65 @@ fn it_asks_for_a_box_from_the_hosts_image(project: &Project) {
     };
     let image = format!("{}:{}", field("ID="), field("VERSION_ID="));
     let question = format!("There is no box yet. Make the box `box` from {image}? [Y/n]");
-    let (status, seen) = on_terminal(project.enter("", &[]), &question, "n\n");
+    let (status, seen) = on_terminal(ground.enter("", &[]), &question, "n\n");
     assert_eq!(status, Some(1), "{seen}");
-    assert!(project.boxes().is_empty());
+    assert!(ground.boxes().is_empty());
 }
 
-fn it_makes_the_default_box_when_it_may(project: &Project) {
-    let config = project.config("one");
+fn it_makes_the_default_box_when_it_may(ground: &Ground) {
+    let config = ground.config("one");
     let question = format!("Make the box `one` from {}? [Y/n]", image());
-    let command = project.enter(&config, &["--", "sh", "-c", "echo in $(hostname)"]);
+    let command = ground.enter(&config, &["--", "sh", "-c", "echo in $(hostname)"]);
     let (status, seen) = on_terminal(command, &question, "\n");
     assert_eq!(status, Some(0), "{seen}");
     assert!(seen.contains("the box `one` is ready") && seen.contains("in one\r\n"), "{seen}");
-    assert_eq!(project.boxes(), ["one"]);
+    assert_eq!(ground.boxes(), ["one"]);
     // A shell of one's own, in which one types.
-    let (status, seen) = on_terminal(project.enter(&config, &[]), "$ ", "echo $((6*7)); exit 7\r");
+    let (status, seen) = on_terminal(ground.enter(&config, &[]), "$ ", "echo $((6*7)); exit 7\r");
     assert_eq!(status, Some(7), "{seen}");
     assert!(seen.contains("42"), "{seen}");
 }
 
-fn it_goes_into_the_only_box(project: &Project) {
-    let told = run(project.enter("", &["--", "hostname"])).succeeds();
+fn it_goes_into_the_only_box(ground: &Ground) {
+    let told = run(ground.enter("", &["--", "hostname"])).succeeds();
     assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("one\n", ""));
-    let told = run(project.enter("", &["--root", "--", "id", "-u"])).succeeds();
+    let told = run(ground.enter("", &["--root", "--", "id", "-u"])).succeeds();
     assert_eq!(told.stdout, "0\n");
 }
 
-fn it_asks_which_of_several_is_meant(project: &Project) {
-    project.incus(&["init", &image(), "two", "--config", "user.incusbox.box=true"]);
-    project.incus(&["init", &image(), "no-box"]);
-    run(project.enter("", &["--yes"]))
+fn it_asks_which_of_several_is_meant(ground: &Ground) {
+    ground.project.incus(&["init", &image(), "two", "--config", "user.incusbox.box=true"]);
+    ground.project.incus(&["init", &image(), "no-box"]);
+    run(ground.enter("", &["--yes"]))
         .fails(2, &["there are several boxes: one, two", "incusbox enter one"]);
-    let told = run(project.enter(&project.config("one"), &["--", "hostname"])).succeeds();
+    let told = run(ground.enter(&ground.config("one"), &["--", "hostname"])).succeeds();
     assert_eq!(told.stdout, "one\n", "the default one");
 }
 
-fn it_makes_the_default_box_beside_others(project: &Project) {
-    let config = project.config("three");
-    run(project.enter(&config, &[]))
+fn it_makes_the_default_box_beside_others(ground: &Ground) {
+    let config = ground.config("three");
+    run(ground.enter(&config, &[]))
         .fails(2, &["`three` is not there", "one, two", "incusbox enter --yes"]);
     let question = format!("The default box `three` is not there. Make it from {}? [Y/n]", image());
-    let (status, seen) = on_terminal(project.enter(&config, &[]), &question, "no\n");
+    let (status, seen) = on_terminal(ground.enter(&config, &[]), &question, "no\n");
     assert_eq!(status, Some(1), "{seen}");
-    let told = run(project.enter(&config, &["--yes", "--", "hostname"])).succeeds();
+    let told = run(ground.enter(&config, &["--yes", "--", "hostname"])).succeeds();
     assert_eq!(told.stdout, "three\n");
 }
 
-/// A project of its own, for what boxes there are counts here. They have no network: Incus lets no two
-/// instances of one name on one.
-struct Project {
-    name: Name,
+/// A project with directories for the caller's configuration.
+struct Ground {
+    project: Project,
     scratch: Scratch,
 }
 
-impl Project {
-    fn new() -> Project {
-        let project = Project { name: Name::new("project"), scratch: Scratch::new("enter") };
-        let name = &*project.name;
-        let root = incus(&["profile", "device", "get", "default", "root", "pool"]).succeeds();
-        let pool = format!("pool={}", root.stdout.trim());
-        let add = ["profile", "device", "add", "default", "root", "disk", "path=/", &pool];
-        let file = project.scratch.path("image");
-        incus(&["project", "create", name]).succeeds();
-        project.incus(&add);
-        incus(&["image", "export", &image(), &file]).succeeds();
-        project.incus(&["image", "import", &file, &format!("{file}.root"), "--alias", &image()]);
-        project
-    }
-
-    fn incus(&self, words: &[&str]) -> Outcome {
-        incus(&[words, &["--project", &self.name]].concat()).succeeds()
+impl Ground {
+    fn new() -> Ground {
+        Ground { project: Project::new("enter"), scratch: Scratch::new("enter") }
     }
 
     fn boxes(&self) -> Vec<String> {
-        let listed = self.incus(&["list", "--format", "csv", "--columns", "n"]).stdout;
+        let listed = self.project.incus(&["list", "--format", "csv", "--columns", "n"]).stdout;
         listed.lines().map(str::to_owned).collect()
     }
 
@@ -124,18 +110,8 @@ impl Project {
     fn enter(&self, config: &str, words: &[&str]) -> Command {
         let mut enter = command("incusbox", &[&["enter"], words].concat());
         let config = if config.is_empty() { self.scratch.path("none") } else { config.to_owned() };
-        enter.env("INCUS_PROJECT", &*self.name).env("XDG_CONFIG_HOME", config);
+        enter.env("INCUS_PROJECT", &self.project.0).env("XDG_CONFIG_HOME", config);
         enter
-    }
-}
-
-impl Drop for Project {
-    fn drop(&mut self) {
-        // It asks all the same.
-        let script = r#"echo yes | incus project delete --force "$1""#;
-        let mut delete = Command::new("sh");
-        delete.args(["-c", script, "sh", &self.name]).stdin(Stdio::null());
-        let _said_by_incus = run(delete);
     }
 }
 

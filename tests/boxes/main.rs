@@ -30,6 +30,7 @@ mod listed;
 mod messages;
 mod nested;
 mod packages;
+mod project;
 mod share;
 mod torn;
 mod upgrade;

@@ -1,5 +1,7 @@
 //! The terminal as the command sees it: size, settings, titles; and that it shows every last line.
 
+use std::time::Duration;
+
 use rustix::termios::{InputModes, LocalModes, OutputModes, SpecialCodeIndex};
 
 use crate::support::pty::Terminal;
@@ -101,7 +103,9 @@ fn a_run_that_is_not_interactive_tells_the_terminal_nothing() {
 fn shown_in_turn(script: &str, keys: &str) -> Vec<&'static str> {
     let invocation = Invocation::script(Way::Agent, script).variable("TERM", "xterm-256color");
     let mut pty = Pty::start(&invocation);
-    pty.wait_for("ready").send(keys);
+    // A child that shells make by vfork(2) must not stop before it is another program: then neither
+    // stops for who waits for them, here or there.
+    pty.wait_for("ready").idle(Duration::from_millis(200)).send(keys);
     let text = pty.end().text();
     let mut shown = Vec::new();
     for (at, _) in text.char_indices() {

@@ -258,7 +258,11 @@ impl Client {
         answer: &Response,
     ) -> Result<Operation, Error> {
         let (code, text) = match decode::<Operation>(doing, answer) {
-            Ok(envelope) => return envelope.metadata.ok_or_else(|| missing(doing, "metadata")),
+            Ok(envelope) => {
+                let told = envelope.metadata.ok_or_else(|| missing(doing, "metadata"))?;
+                // One that goes down answers whoever waits, although nothing has ended (Incus 7).
+                return if told.has_ended() { Ok(told) } else { Err(Error::Closed { doing }) };
+            }
             Err(Error::Refused { code, text, .. }) => (code, text),
             Err(error) => return Err(error),
         };

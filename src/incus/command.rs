@@ -181,7 +181,7 @@ impl Client {
                     break;
                 }
                 let now = self.look_at(doing, &started.operation)?;
-                over = now.filter(|now| now.status_code >= 200);
+                over = now.filter(Operation::has_ended);
                 look_at = Some(Instant::now() + LOOK);
             }
             if signalled {

@@ -51,6 +51,11 @@ impl Operation {
         if code >= 400 { Err(Error::Refused { doing, code, text }) } else { Ok(()) }
     }
 
+    /// Whether it succeeded, failed or was cancelled: `shared/api/status_code.go`.
+    pub fn has_ended(&self) -> bool {
+        self.status_code >= 200
+    }
+
     /// For a command: its exit status, once there is one.
     pub fn exit_status(&self) -> Option<i32> {
         self.metadata.as_ref()?.exit_status

@@ -263,7 +263,7 @@ impl Session<'_> {
                     let instance = client.instance(self.options.name.as_str())?;
                     let asked = operation.filter(|_| ended.is_none());
                     match asked.map(|operation| client.operation(doing, operation)) {
-                        Some(Ok(now)) if now.status_code >= 200 => ended = Some(now.exit_status()),
+                        Some(Ok(now)) if now.has_ended() => ended = Some(now.exit_status()),
                         Some(Err(error)) => is_known = error.code() != Some(404),
                         _ => {}
                     }

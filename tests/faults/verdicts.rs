@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::client::{Client, Seen};
 use crate::fake::Fake;
 use crate::script::{Act, Do, Mode, Script, Way};
@@ -95,4 +97,21 @@ fn an_operation_that_incus_forgot_meanwhile_keeps_its_words() {
     let fake = Fake::new(script);
     let seen = Client::of(&fake, &["--mode", "native", "dev", "--", "/bin/tool"]).run(Way::Pipes);
     seen.assert_failed(SOON, 125, &[LOST_TRACK, "not tried again"]);
+}
+
+/// As Incus 7 does while it goes down.
+#[test]
+fn an_answer_of_what_still_runs_is_no_end_but_the_daemons() {
+    let running = json!({"id": "op-1", "status": "Running", "status_code": 103, "metadata": {}});
+    let answer = json!({"type": "sync", "status_code": 200, "metadata": running});
+    let gone = Act::Answer(404, wire::refusal(404, "Operation not found"));
+    for way in [Way::Pipes, Way::Terminal] {
+        let script = Script::new(Mode::Native, way)
+            .on("wait", Act::Answer(200, answer.clone()))
+            .on("operation", gone.clone());
+        let fake = Fake::new(script);
+        let seen = Client::of(&fake, &["--mode", "native", "dev", "--", "/bin/tool"]).run(way);
+        seen.assert_failed(SOON, 125, &["the Incus daemon went away", "dev"]);
+        assert_eq!(fake.count("exec"), 1, "{:?}", fake.asked());
+    }
 }

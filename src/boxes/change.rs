@@ -126,12 +126,12 @@ pub fn adopt(
         if let Some(both) = joined_map(&known, &request::id_map(user)) {
             instance.config.insert("raw.idmap".to_owned(), both);
             // Ids are mapped when an instance starts.
-            restart = instance.status == "Running";
+            restart = instance.status != "Stopped";
         }
     }
     if settings.nesting && !instance.profiles.iter().any(|profile| profile == NESTED) {
         instance.profiles.push(NESTED.to_owned());
-        restart |= instance.status == "Running"
+        restart |= instance.status != "Stopped"
             && instance.expanded_config.get("security.nesting").is_none_or(|is| is != "true");
     }
     let mut fact = |name: &str, value: &str| {

@@ -59,6 +59,31 @@ pub fn is_own(device: &BTreeMap<String, String>) -> bool {
     device.get("path").is_some_and(|path| path == "/") || network::is_nic(device)
 }
 
+/// Whether a device is a disk where the user's home is, or where the copy is shown something else. A
+/// box that was adopted may be shown that under any name, and Incus has one disk at a path only.
+fn is_in_place(wanted: &Wanted<'_>, kept: &Devices, device: &BTreeMap<String, String>) -> bool {
+    let path = |device: &BTreeMap<String, String>| {
+        let path = device.get("path").filter(|_| device.get("type").is_some_and(|is| is == "disk"));
+        path.map(|path| path.trim_end_matches('/').to_owned())
+    };
+    let Some(at) = path(device) else { return false };
+    let is_home = wanted.user.is_some_and(|user| user.home.trim_end_matches('/') == at);
+    is_home || kept.values().any(|kept| path(kept).as_ref() == Some(&at))
+}
+
+/// Devices that the original has by a profile, and the copy shall not have: Incus is told so by
+/// something in their place.
+pub fn masked<'a>(wanted: &'a Wanted<'_>) -> Vec<&'a str> {
+    let kept = request::devices(wanted.settings, wanted.user, wanted.mapping);
+    let original = wanted.copied.filter(|_| !wanted.settings.isolated);
+    let by_profile = original.iter().flat_map(|copied| {
+        copied.expanded_devices.iter().filter(|(name, _)| !copied.devices.contains_key(*name))
+    });
+    let masked = by_profile
+        .filter(|(name, device)| !kept.contains_key(*name) && is_in_place(wanted, &kept, device));
+    masked.map(|(name, _)| name.as_str()).collect()
+}
+
 /// Devices of the original that a copy shall not have: those that are there because of an option,
 /// and in an isolated box all but the root disk and the network.
 pub fn left_behind<'a>(wanted: &'a Wanted<'_>) -> Vec<&'a str> {
@@ -69,6 +94,7 @@ pub fn left_behind<'a>(wanted: &'a Wanted<'_>) -> Vec<&'a str> {
         let is_of_gpu = gpu::is_ours(name, device) || nvidia::is_ours(device);
         let is_ours = name.starts_with("home-")
             || name.starts_with("volume-")
+            || is_in_place(wanted, &kept, device)
             || desktop::is_ours(name)
             || (is_of_gpu && !switches.contains(&Switch::Gpu));
         let is_strange = wanted.settings.isolated && !is_own(device);

@@ -186,9 +186,13 @@ impl Creation<'_> {
         let switches = wanted.switches();
         let setup = request::setup(name, self.settings, self.user, &switches);
         let setup = SetupRequest { is_new: true, ..setup };
-        // What the profile has of that name would come in the place of nothing.
+        // What a profile has of that name would come in the place of nothing. What others than these
+        // two have is not known.
+        let is_usual = |name: &&str| ["default", NESTED].contains(name);
+        let has_others = !copy::profiles(&wanted).iter().all(is_usual);
         let is_hidden = |name: &&str| {
-            wanted.profile.as_ref().is_some_and(|profile| profile.devices.contains_key(*name))
+            let of_default = wanted.profile.as_ref().map(|profile| &profile.devices);
+            has_others || of_default.is_some_and(|devices| devices.contains_key(*name))
         };
         let left = copy::left_behind(&wanted).into_iter().filter(|name| !is_hidden(name));
         let left: Vec<String> = left.map(str::to_owned).collect();

@@ -60,8 +60,8 @@ pub fn refuse_other_home(
     }
 }
 
-/// The disk at a path.
-fn at<'a>(instance: &'a FullInstance, path: &str) -> Option<(&'a str, &'a Device)> {
+/// The disk at a path, its name first.
+pub fn at<'a>(instance: &'a FullInstance, path: &str) -> Option<(&'a str, &'a Device)> {
     let all = instance.devices.iter().chain(&instance.expanded_devices);
     let is_there = |(_, device): &(&String, &Device)| {
         device.get("path").is_some_and(|known| plain(known) == plain(path))

@@ -91,7 +91,8 @@ pub fn instance(wanted: &Wanted<'_>) -> Value {
     let by_profile = wanted.profile.iter().flat_map(|profile| &profile.devices);
     let by_profile = by_profile.filter(|(_, device)| settings.isolated && !copy::is_own(device));
     let by_profile = by_profile.map(|(name, _)| name.as_str());
-    for name in copy::left_behind(wanted).into_iter().chain(by_profile) {
+    let masked = copy::masked(wanted).into_iter().chain(by_profile);
+    for name in copy::left_behind(wanted).into_iter().chain(masked) {
         let nothing = [("type".to_owned(), "none".to_owned())];
         devices.entry(name.to_owned()).or_insert_with(|| nothing.into());
     }
@@ -382,8 +383,10 @@ mod tests {
     fn a_copy_has_what_it_shall_have_and_not_what_the_original_had() {
         let text = r#"{"name":"a","status":"Stopped","config":{"raw.idmap":"both 1000 1000"},
             "profiles":["incusbox-nested","lan","default"],
-            "expanded_devices":{"lan1":{"type":"nic","network":"lan"}},
+            "expanded_devices":{"lan1":{"type":"nic","network":"lan"},
+                "shown":{"type":"disk","source":"/srv/dev","path":"/home/dev/"}},
             "devices":{"home-1000":{"type":"disk"},"x11":{"type":"disk"},"usb":{"type":"usb"},
+                "mine":{"type":"disk","source":"/home/dev","path":"/home/dev"},
                 "lan":{"type":"none"}}}"#;
         let original: FullInstance = serde_json::from_str(text).expect("an instance");
         let user = dev(1000, 1000);
@@ -409,12 +412,14 @@ mod tests {
             });
             assert_eq!(made["devices"]["home-1000"]["type"], "none", "{option}");
             assert_eq!(made["devices"]["x11"]["type"], "none", "{option}");
+            assert_eq!(made["devices"]["mine"]["type"], "none", "a home by whatever name");
             assert_eq!(made["config"]["raw.idmap"], "", "{option}");
             assert!(made["devices"]["lan"].is_null(), "which stays");
             let (profiles, lan): (&[&str], _) = match option {
                 "isolated" => (&["default"], Value::Null),
                 _ => (&["lan", "default", NESTED], json!("none")),
             };
+            assert_eq!(made["devices"]["shown"]["type"], lan, "no home by a profile either");
             assert_eq!(made["profiles"], json!(profiles));
             assert_eq!(made["devices"]["lan1"]["type"], lan, "no network by a profile either");
             // Incus adds what is not mentioned.

@@ -249,7 +249,7 @@ pub fn rename(matches: &ArgMatches) -> Result<ExitCode, Error> {
         change(&mut client, &mut signals, now, Action::Start, Force::Yes)?;
     }
     renamed?;
-    tell_of_unit(&name, Some(&new));
+    tell_of_unit(matches, &name, Some(&new));
     if let Some(kept) = kept {
         super::export::renew(&mut client, &mut signals, kept, &new)?;
     }
@@ -257,8 +257,12 @@ pub fn rename(matches: &ArgMatches) -> Result<ExitCode, Error> {
 }
 
 /// Tells of the user unit that starts a box at login when the box has another name, or is gone. It is
-/// the user's own, so it is not changed.
-pub fn tell_of_unit(old: &BoxName, new: Option<&BoxName>) {
+/// the user's own, so it is not changed. It names no project, so it is not one for a box of a project
+/// that was named here.
+pub fn tell_of_unit(matches: &ArgMatches, old: &BoxName, new: Option<&BoxName>) {
+    if matches.contains_id("project") {
+        return;
+    }
     let Some(config) = xdg::BaseDirectories::new().get_config_home() else { return };
     let unit = format!("incusbox-box@{old}.service");
     let wanted = config.join("systemd/user/default.target.wants").join(&unit);

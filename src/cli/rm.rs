@@ -37,7 +37,6 @@ pub fn define(command: Command) -> Command {
 pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
     let names = matches.get_many::<String>("boxes").unwrap_or_default();
     let names = names.map(BoxName::new).collect::<Result<Vec<_>, _>>()?;
-    let force = matches.get_flag("force");
     let mut client = connect(matches)?;
     let mut signals = catch()?;
     let mut failed = false;
@@ -48,7 +47,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, Error> {
         if let Some(signal) = caught {
             return Err(Error::Signal(signal));
         }
-        match remove_one(&mut client, &mut signals, &name, force) {
+        match remove_one(matches, &mut client, &mut signals, &name) {
             Ok(()) => {}
             Err(error @ Error::Signal(_)) => return Err(error),
             Err(error) => {
@@ -74,12 +73,13 @@ fn forget(client: &Client, signals: &mut Signals, there: &FullInstance) -> Resul
 }
 
 fn remove_one(
+    matches: &ArgMatches,
     client: &mut Client,
     signals: &mut Signals,
     name: &BoxName,
-    force: bool,
 ) -> Result<(), Error> {
     let there = the_box(client, name)?;
+    let force = matches.get_flag("force");
     if !force {
         let runs = if there.status == "Running" { ", which is running," } else { "" };
         let kept = match there.fact("home") {
@@ -101,7 +101,7 @@ fn remove_one(
     shown.step(&format!("deleting {name}"));
     remove(client, &there)?;
     drop(shown);
-    tell_of_unit(name, None);
+    tell_of_unit(matches, name, None);
     let forgotten = forget(client, signals, &there);
     if let Err(error) = &forgotten {
         message::say(

@@ -28,10 +28,14 @@ pub struct Envelope<T> {
     pub metadata: Option<T>,
 }
 
+/// The status of an operation that somebody cancelled: `shared/api/status_code.go`. It may have no
+/// words for that.
+pub const CANCELLED: u16 = 401;
+
 /// A background operation.
 #[derive(Debug, Deserialize)]
 pub struct Operation {
-    /// 103 running, 200 success, 400 failure, 401 cancelled.
+    /// 103 running, 200 success, 400 failure, [`CANCELLED`].
     pub status_code: u16,
     /// Incus's words for a failure.
     #[serde(default)]
@@ -47,7 +51,9 @@ impl Operation {
     /// # Errors
     /// [`Error::Refused`].
     pub fn success(self, doing: &'static str) -> Result<(), Error> {
+        let cancelled = || "it was cancelled".to_owned();
         let (code, text) = (self.status_code, self.err);
+        let text = if code == CANCELLED && text.is_empty() { cancelled() } else { text };
         if code >= 400 { Err(Error::Refused { doing, code, text }) } else { Ok(()) }
     }
 

@@ -4,8 +4,8 @@
 //! as its stdin, because a command takes only what it reads. A client that reads ahead eats the
 //! list (the well-known trap of ssh in a loop). So:
 //!
-//! - A regular file is read by position, its offset is not moved; at the end the offset goes on by
-//!   what the command took. Others may have moved it meanwhile: from where it is then.
+//! - A regular file is read by position, its offset is not moved; at the end the offset is set behind
+//!   what the command took, unless others have moved it further meanwhile.
 //! - A pipe is looked into with tee(2), which takes nothing, as long as the command has not read
 //!   its first window; at the end exactly what the command took is read away. A command that reads
 //!   more than that is a reader of streams, and the pipe is read in the ordinary way from then on.
@@ -146,9 +146,12 @@ impl Input {
     /// lseek(2)'s and read(2)'s.
     pub fn leave_rest(&mut self, taken: u64) -> io::Result<()> {
         match self {
-            Input::File { .. } if taken > 0 => {
-                let on = rustix::fs::SeekFrom::Current(i64::try_from(taken).unwrap_or(i64::MAX));
-                rustix::fs::seek(Standard::Stdin.fd(), on)?;
+            Input::File { start, .. } if taken > 0 => {
+                let now = rustix::fs::seek(Standard::Stdin.fd(), rustix::fs::SeekFrom::Current(0))?;
+                let to = *start + taken;
+                if to > now {
+                    rustix::fs::seek(Standard::Stdin.fd(), rustix::fs::SeekFrom::Start(to))?;
+                }
                 Ok(())
             }
             Input::Peeked(peek) => {

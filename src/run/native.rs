@@ -12,7 +12,7 @@ use super::session::{Session, broken};
 use crate::agent::protocol::Fd;
 use crate::agent::protocol::desktop::Switch;
 use crate::exit::{self, ExitStatus};
-use crate::incus::types::{Exec, Operation};
+use crate::incus::types::{CANCELLED, Exec, Operation};
 use crate::message;
 use crate::sys::terminal::Terminal;
 
@@ -67,7 +67,7 @@ pub fn run(
         Outcome::Broken(what) => return Err(broken(what)),
     };
     session.trace.note("the command ended");
-    let status = conclude(session, &request, &ended)?;
+    let status = conclude(session, &request, &operation, &ended)?;
     Ok(if ended.lost_output { status.with_lost_output() } else { status })
 }
 
@@ -183,17 +183,31 @@ fn account_of(line: &str) -> Option<Account> {
 }
 
 /// Turns what Incus says of the end into an exit status.
-fn conclude(session: &mut Session<'_>, request: &Exec, ended: &Ended) -> Result<ExitStatus, Error> {
+fn conclude(
+    session: &mut Session<'_>,
+    request: &Exec,
+    operation: &str,
+    ended: &Ended,
+) -> Result<ExitStatus, Error> {
     let Operation { status_code, err, .. } = &ended.operation;
     let status = ended.operation.exit_status();
     let command = || message::printable(&request.command[0]);
     let native = |session: &Session<'_>, code| Error::Native {
         name: session.options.name.as_str().to_owned(),
         command: command(),
-        text: message::printable(err),
+        text: message::printable(match (err.as_str(), *status_code) {
+            ("", CANCELLED) => "it was cancelled",
+            ("", _) => "it gives no reason",
+            (words, _) => words,
+        }),
         code,
     };
     match status.and_then(|status| u8::try_from(status).ok()) {
+        // A daemon that goes down cancels what it runs (Incus 7), and so may anybody.
+        _ if *status_code == CANCELLED && err.is_empty() => match session.lost(Some(operation)) {
+            Error::Lost { why: Lost::Agent, .. } => Err(native(session, exit::FAILURE)),
+            lost => Err(lost),
+        },
         // Incus calls a program's own 126 and 127 a failure too. Its text is right only where no
         // program ran.
         Some(code @ (exit::NOT_EXECUTABLE | exit::NOT_FOUND)) if *status_code >= 400 => {

@@ -1,34 +1,39 @@
 //! Boxes from files.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::{Name, Scratch, image, incus, incusbox, run};
 
-/// A root directory whose only program is busybox.
+/// A root directory whose only program is busybox; the file is called by the scratch directory.
 pub fn busybox_root(scratch: &Scratch) -> String {
-    let root = scratch.path("root");
+    let directory = scratch.path("");
+    let name = Path::new(&directory).file_name().expect("a name").to_string_lossy().into_owned();
+    let (root, file) = (scratch.path("root"), scratch.path(&format!("root{name}.tar.gz")));
     let script = format!(
         "mkdir -p {root}/bin {root}/etc {root}/usr {root}/root && cp /bin/busybox {root}/bin/ && \
          for tool in sh id cat ls stat touch ip ps grep; do ln -s busybox {root}/bin/$tool; done && \
          echo 'root:x:0:0:root:/root:/bin/sh' >{root}/etc/passwd && echo 'root:x:0:' >{root}/etc/group && \
-         tar -C {root} --owner=0 --group=0 -czf {root}.tar.gz ."
+         tar -C {root} --owner=0 --group=0 -czf {file} ."
     );
     let mut shell = Command::new("sh");
     shell.args(["-c", &script]).stdin(Stdio::null());
     run(shell).succeeds();
-    format!("{root}.tar.gz")
+    file
 }
 
-pub fn images() -> usize {
-    incus(&["image", "list", "--format", "csv"]).succeeds().stdout.lines().count()
+/// How many images are made from a file, whose name they have. Other tests have images of theirs.
+pub fn images_of(file: &str) -> usize {
+    let name = Path::new(file).file_name().expect("a name").to_string_lossy();
+    let listed = incus(&["image", "list", "--format", "csv", "--columns", "d"]).succeeds().stdout;
+    listed.lines().filter(|description| *description == name).count()
 }
 
 #[test]
 fn a_box_comes_from_a_root_directory_without_any_init_account_or_tool() {
     let scratch = Scratch::new("root");
     let file = busybox_root(&scratch);
-    let before = images();
     let name = Name::new("file");
     let dry = incusbox(&["create", &name, "--image-file", &file, "--dry-run"]).succeeds();
     let request: serde_json::Value = serde_json::from_str(&dry.stdout).expect("JSON");
@@ -36,7 +41,7 @@ fn a_box_comes_from_a_root_directory_without_any_init_account_or_tool() {
     incusbox(&["create", &name, "--image-file", &file, "--no-nesting"]).succeeds();
     let uid = rustix::process::getuid().as_raw();
     assert_eq!(name.sh("id -u; cat /proc/1/comm").succeeds().stdout, format!("{uid}\ninit\n"));
-    assert_eq!(images(), before, "the image was for this box alone");
+    assert_eq!(images_of(&file), 0, "the image was for this box alone");
     has_a_network(&name);
     incusbox(&["restart", &name]).succeeds();
     assert_eq!(name.sh("id -u").succeeds().stdout, format!("{uid}\n"));
@@ -124,13 +129,12 @@ fn a_box_comes_back_from_a_backup_as_it_was() {
 #[test]
 fn a_file_that_is_no_image_is_told_and_nothing_is_left() {
     let scratch = Scratch::new("no-image");
-    let file = scratch.path("file");
+    let file = scratch.path("hello");
     std::fs::write(&file, "hello\n").expect("a file");
-    let before = images();
     let name = Name::new("nofile");
     incusbox(&["create", &name, "--image-file", &file]).fails(1, &[&file]);
     incusbox(&["create", &name, "--image-file", "/no/such/file"]).fails(1, &["/no/such/file"]);
-    assert_eq!(images(), before);
+    assert_eq!(images_of(&file), 0);
     assert!(!name.exists());
 }
 

@@ -99,6 +99,28 @@ fn an_operation_that_incus_forgot_meanwhile_keeps_its_words() {
     seen.assert_failed(SOON, 125, &[LOST_TRACK, "not tried again"]);
 }
 
+/// So does a daemon that goes down (Incus 7).
+#[test]
+fn an_operation_that_was_cancelled_without_a_word_is_told_by_what_became_of_the_daemon() {
+    let cancelled = || wire::operation(401, "", 137);
+    let gone = || Act::Answer(404, wire::refusal(404, "Operation not found"));
+    for way in [Way::Pipes, Way::Terminal] {
+        for (there, words) in [(None, "it was cancelled"), (Some(gone()), "daemon went away")] {
+            let sync = json!({"type": "sync", "status_code": 200, "metadata": cancelled()});
+            let mut script =
+                Script::new(Mode::Native, way).ends(cancelled()).on("wait", Act::Answer(200, sync));
+            if let Some(act) = there {
+                script = script.on("operation", act);
+            }
+            let fake = Fake::new(script);
+            let words = [words, "dev"];
+            let client = Client::of(&fake, &["--mode", "native", "dev", "--", "/bin/tool"]);
+            client.run(way).assert_failed(Duration::from_secs(12), 125, &words);
+            assert_eq!(fake.count("exec"), 1, "{:?}", fake.asked());
+        }
+    }
+}
+
 /// As Incus 7 does while it goes down.
 #[test]
 fn an_answer_of_what_still_runs_is_no_end_but_the_daemons() {

@@ -180,18 +180,29 @@ const RESTRICTIONS: &[(&str, &str)] = &[
     ("restricted.devices.proxy", "proxy devices"),
 ];
 
-pub fn restrictions(patient: &mut Patient) -> Option<Seen> {
-    #[derive(serde::Deserialize)]
-    struct Project {
-        #[serde(default)]
-        config: BTreeMap<String, String>,
+#[derive(serde::Deserialize)]
+struct Project {
+    #[serde(default)]
+    config: BTreeMap<String, String>,
+}
+
+impl Project {
+    fn ask(client: &mut Client) -> Result<Project, incus::Error> {
+        let name = incus::client::percent_encode(client.project_name());
+        client.get("asking about the project", &format!("/1.0/projects/{name}"))
     }
+
+    fn is_restricted(&self) -> bool {
+        self.config.get("restricted").is_some_and(|is| is == "true")
+    }
+}
+
+pub fn restrictions(patient: &mut Patient) -> Option<Seen> {
     patient.server.as_ref()?;
     let client = patient.client.as_mut().ok()?;
     let name = client.project_name().to_owned();
-    let path = format!("/1.0/projects/{}", incus::client::percent_encode(&name));
-    let project: Project =
-        match client.get("asking about the project", &path) {
+    let project =
+        match Project::ask(client) {
             Ok(project) => project,
             Err(error) if error.code() == Some(404) => {
                 return Some(Seen::failed(format!("there is no project `{name}`")).mend(
@@ -203,8 +214,7 @@ pub fn restrictions(patient: &mut Patient) -> Option<Seen> {
                 return Some(Seen::warning(error.to_string().replace('\n', "; ")).mend(look));
             }
         };
-    let is = |key: &str, value: &str| project.config.get(key).is_some_and(|is| is == value);
-    if !is("restricted", "true") {
+    if !project.is_restricted() {
         return Some(Seen::ok(format!("the project `{name}` is not restricted")));
     }
     let refused: Vec<&str> = RESTRICTIONS
@@ -240,6 +250,10 @@ pub fn nested(patient: &mut Patient) -> Option<Seen> {
     patient.server.as_ref()?;
     let client = patient.client.as_mut().ok()?;
     let there = client.profile(NESTED).ok()?;
+    // A restricted one refuses most of it also to who may do anything.
+    if Allowed::of(client) == Allowed::All && Project::ask(client).ok()?.is_restricted() {
+        return None;
+    }
     let wanted = renewed(&there, Allowed::of(client), patient.machine);
     if there == wanted {
         return Some(Seen::ok(format!("the profile `{NESTED}` fits this host")));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Patient, Seen};
 use crate::boxes::create::is_half_made;
+use crate::boxes::disks;
 use crate::boxes::host::may_map;
 use crate::boxes::nesting::{INTERCEPTIONS, NESTED, NESTING, UNSAFE, is_true};
 use crate::boxes::remedy::Remedy;
@@ -64,11 +65,12 @@ pub fn ids(patient: &mut Patient) -> Option<Seen> {
 
 pub fn home(patient: &mut Patient) -> Option<Seen> {
     let (instance, user) = (patient.instance.as_ref()?, patient.user.as_ref()?);
-    let device = instance.expanded_devices.get(&format!("home-{}", user.uid));
-    let Some(device) = device else {
+    // By whatever name; a volume of Incus's is the box's own.
+    let disk = disks::at(instance, &user.home).map(|(_, disk)| disk);
+    let source = disk.and_then(|disk| disk.get("source")).filter(|source| source.starts_with('/'));
+    let (Some(device), Some(source)) = (disk, source.cloned()) else {
         return Some(Seen::ok("the box has a home of its own"));
     };
-    let source = device.get("source").cloned().unwrap_or_default();
     if !std::path::Path::new(&source).is_dir() {
         let again = shell_words::join(["mkdir", "-p", &source]);
         let seen = Seen::failed(format!("`{source}`, its home, is not there"));

@@ -6,8 +6,6 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
-use rustix::pty::OpenptFlags;
 
 use crate::project::Project;
 use crate::support::{Scratch, command, home, image, run};
@@ -117,13 +115,7 @@ impl Ground {
 
 /// Runs a command on a terminal, where `answer` is typed when `question` is to be seen.
 fn on_terminal(command: Command, question: &str, answer: &str) -> (Option<i32>, String) {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let master = rustix::pty::openpt(flags).expect("a pty");
-    rustix::pty::grantpt(&master).expect("grantpt");
-    rustix::pty::unlockpt(&master).expect("unlockpt");
-    let name = rustix::pty::ptsname(&master, Vec::new()).expect("ptsname");
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let slave = rustix::fs::open(name, flags, Mode::empty()).expect("the pty's slave");
+    let (master, slave) = incusbox::sys::pty::open().expect("a pty");
     // setsid(1) stays the same process, because it does not lead a process group here.
     let mut leader = Command::new("setsid");
     leader.arg("--ctty").arg(command.get_program()).args(command.get_args()).current_dir(home());
